@@ -1,0 +1,93 @@
+"""What a kind of task is. One file per domain feeds data making, rewards, benchmarks and consensus.
+
+A `Problem` is a fact, made fresh from a seed and a level; its `key` names the problem itself,
+whatever the wording, and decides for ever whether it may be trained on (`split`).
+`verify` never guesses: what cannot be graded is None, "not scored", which is not zero.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from random import Random
+from typing import Any, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One task with its worked solution.
+
+    `key` is canonical (two wordings of one problem share it), `prompt` is how it is asked,
+    `steps` the expert's worked steps in order, `expected` the final answer as `extract` returns it.
+    """
+
+    domain: str
+    key: str
+    prompt: str
+    steps: tuple[str, ...]
+    expected: str
+    level: int
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of the domain, as data: used when examples are made, verified and rewarded."""
+
+    name: str
+    text: str
+
+
+@runtime_checkable
+class Domain(Protocol):
+    """A kind of task that can be made afresh and checked exactly."""
+
+    name: str
+    levels: tuple[int, ...]
+    rules: Sequence[Rule]
+
+    def make(self, rng: Random, level: int) -> Problem:
+        """Return a fresh problem; equal rng states give equal problems."""
+        ...
+
+    def recognises(self, question: str) -> bool:
+        """Say whether a plain question is one this domain could have asked."""
+        ...
+
+    def solution(self, problem: Problem) -> str:
+        """Return the reference reply: the worked steps and a last line that `extract` reads."""
+        ...
+
+    def extract(self, reply: str) -> str | None:
+        """Return the final answer in a reply in canonical form, or None where there is none."""
+        ...
+
+    def same(self, one: str, other: str) -> bool:
+        """Say whether two extracted answers mean the same."""
+        ...
+
+    def verify(self, problem: Problem, reply: str) -> float | None:
+        """Return the score of a reply, 0 to 1, or None where it cannot be graded."""
+        ...
+
+
+class Split(StrEnum):
+    """Which side of the wall a problem is on."""
+
+    TRAIN = "train"
+    FRESH = "fresh"
+
+
+def split(problem: Problem) -> Split:
+    """Return the side a problem belongs to: one in five keys is kept fresh, by hash, for ever."""
+    digest = hashlib.sha256(f"{problem.domain}\n{problem.key}".encode()).digest()
+    return Split.FRESH if digest[0] % 5 == 0 else Split.TRAIN
+
+
+def make_split(domain: Domain, rng: Random, level: int, side: Split, *, tries: int = 1000) -> Problem:
+    """Make problems until one falls on `side`. Raises ValueError when none of `tries` does."""
+    for _ in range(tries):
+        problem = domain.make(rng, level)
+        if split(problem) is side:
+            return problem
+    raise ValueError(f"{domain.name} level {level}: no {side} problem in {tries} tries; widen the level")

@@ -1,0 +1,1 @@
+"""What turns messages into text. One protocol (`protocol.py`), one module or folder per engine."""

@@ -1,0 +1,97 @@
+"""Models and students as the configuration declares them, and what an engine knows about a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from studium.records.messages import Sampling
+
+
+class Tier(StrEnum):
+    """Where a model stands between fast and good (requirement ENS-2; gold is the fast one)."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    QUALITY = "quality"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One loadable model: which engine runs it, from what, and in what shape.
+
+    `name` is unique in a roster and is what residency counts as one tenant of memory.
+    `source` is the engine's word for it: a GGUF path, an Ollama tag, a model id of an API, a
+    script. `adapters` are LoRA files (GGUF for llama.cpp) applied at scale 1.
+    """
+
+    name: str
+    engine: str
+    source: str
+    context_tokens: int = 1024
+    slots: int = 1
+    adapters: tuple[str, ...] = ()
+    embeddings: bool = False
+    threads: int = 1
+    gpu_layers: int = 0
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """A model specialised by a system prompt and sampling (requirement SES-1).
+
+    Several students may share one model: they then share its place in memory.
+    `speciality` is for people; `priority` is higher for those to be asked first.
+    """
+
+    name: str
+    model: ModelSpec
+    system_prompt: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+    speciality: str = ""
+    tier: Tier = Tier.FAST
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do. `manages_memory` says whether its models occupy our budget."""
+
+    manages_memory: bool
+    logprobs: bool = False
+    json_schema: bool = False
+    grammar: bool = False
+    embeddings: bool = False
+    adapters: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes a model will occupy before it was ever measured, from its file's metadata.
+
+    `total_bytes` is a cautious upper estimate: weights + KV cache + compute buffers + process.
+    """
+
+    weights_bytes: int
+    kv_cache_bytes: int
+    overhead_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weights_bytes + self.kv_cache_bytes + self.overhead_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Residence:
+    """A model in memory as its engine reports it now.
+
+    `resident_bytes` is what it holds at this moment, `peak_bytes` the most since it was loaded;
+    `vram_bytes` the part on a GPU. None where the engine cannot tell.
+    """
+
+    model: str
+    resident_bytes: int | None
+    peak_bytes: int | None
+    vram_bytes: int | None = None
+    load_seconds: float | None = None
+    pid: int | None = None
