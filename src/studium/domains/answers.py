@@ -1,0 +1,47 @@
+"""How a reply is read: where its final answer stands, and whether it declines to answer.
+
+Every domain ends its reference replies with a line `Answer: X`. Larger models say it in other
+ways ("**Answer:** X", "the answer is X", `\\boxed{X}`): those are read as well. What an answer means
+is left to the domains.
+"""
+
+import re
+
+ABSTENTION = "I cannot answer that."
+"""The one sentence with which the embedded students decline."""
+
+_ANSWER_LINE = re.compile(r"^[\s*_#>]*answer[\s*_]*[:=][\s*_]*(\S.*?)[\s*_]*$", re.IGNORECASE | re.MULTILINE)
+_BOXED = re.compile(r"\\boxed\{([^{}]+)\}")
+_ANSWER_IS = re.compile(r"\banswer is:?\s+(\S[^\n]*?)(?:\.\s|\.?$)", re.IGNORECASE | re.MULTILINE)
+_DECLINES = re.compile(r"\s*(?:sorry,\s*)?i (?:cannot|can't|can not) answer (?:that|this)\b", re.IGNORECASE)
+_GROUPED_NUMBER = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+
+
+def final_answer(reply: str) -> str | None:
+    """Return the last answer a reply states, as written, or None where it states none."""
+    for pattern in (_ANSWER_LINE, _BOXED, _ANSWER_IS):
+        found = pattern.findall(reply)
+        if found:
+            return found[-1].strip()
+    return None
+
+
+def abstains(reply: str) -> bool:
+    """Say whether a reply declines to answer."""
+    return _DECLINES.match(reply) is not None
+
+
+def normalise(answer: str) -> str:
+    """Return an answer in the form in which equal answers are equal text.
+
+    Case, outer quotes, emphasis and full stops are dropped, white space is collapsed, and a number
+    is written plainly: "**1,250.0**" becomes "1250".
+    """
+    text = " ".join(answer.strip().strip("*_`\"'“”‘’ ").rstrip(".!").split()).casefold()
+    if _GROUPED_NUMBER.fullmatch(text):
+        text = text.replace(",", "")
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else str(number)

@@ -1,0 +1,155 @@
+"""Sums, differences and products with one digit, worked column by column as at school.
+
+Level 1 has numbers of one or two digits, level 2 two or three, level 3 up to four. Differences are
+never negative. Steps go from the units to the left and write every carry and borrow, because that
+is what makes the task learnable for a model of a few hundred thousand parameters.
+"""
+
+import re
+from collections.abc import Sequence
+from random import Random
+
+from studium.domains.exact import ExactDomain
+from studium.domains.protocol import Problem, Rule
+from studium.domains.wording import Phrasebook
+
+_TEMPLATES = {
+    "add": (
+        "What is {a} + {b}?",
+        "{a}+{b}=?",
+        "{a} + {b}",
+        "Compute {a} + {b}.",
+        "Calculate {a} plus {b}.",
+        "How much is {a} plus {b}?",
+        "Add {a} and {b}.",
+        "What is the sum of {a} and {b}?",
+        "What's {a}+{b}?",
+        "Find {a} + {b}.",
+        "Work out {a}+{b}.",
+        "What do {a} and {b} add up to?",
+    ),
+    "subtract": (
+        "What is {a} - {b}?",
+        "{a}-{b}=?",
+        "{a} - {b}",
+        "Compute {a} - {b}.",
+        "Calculate {a} minus {b}.",
+        "How much is {a} minus {b}?",
+        "Subtract {b} from {a}.",
+        "What is the difference between {a} and {b}?",
+        "What's {a}-{b}?",
+        "Find {a} - {b}.",
+        "Take {b} away from {a}.",
+        "Work out {a}-{b}.",
+    ),
+    "times": (
+        "What is {a} * {b}?",
+        "{a}*{b}=?",
+        "{a} x {b}",
+        "What is {a} x {b}?",
+        "Compute {a} * {b}.",
+        "Calculate {a} times {b}.",
+        "How much is {a} times {b}?",
+        "Multiply {a} by {b}.",
+        "What is the product of {a} and {b}?",
+        "What's {a}*{b}?",
+        "Find {a} * {b}.",
+        "Work out {a} x {b}.",
+    ),
+}
+_SIGNS = {"add": "+", "subtract": "-", "times": "*"}
+_DIGITS = {1: (1, 2), 2: (2, 3), 3: (3, 4)}
+_INTEGER = re.compile(r"[-−]?\d[\d,]*(?:\.0+)?")
+
+
+class Arithmetic(ExactDomain):
+    """Add, subtract, and multiply by one digit."""
+
+    name = "arithmetic"
+    rules = (
+        Rule("columns", "Work from the units column to the left, one step per column."),
+        Rule("carry", "Where a column gives ten or more, write its units and carry the rest."),
+        Rule("borrow", "Where a column is too small to subtract, borrow one from the next."),
+        Rule("answer", "End with a line 'Answer: ' and the number."),
+    )
+    phrases = Phrasebook(_TEMPLATES, {"a": r"\d+", "b": r"\d+"})
+
+    def make(self, rng: Random, level: int) -> Problem:
+        task = rng.choice(("add", "subtract", "times"))
+        a, b = _operands(rng, task, _DIGITS[level])
+        work = {"add": add_steps, "subtract": subtract_steps, "times": times_steps}[task]
+        answer = {"add": a + b, "subtract": a - b, "times": a * b}[task]
+        return Problem(
+            domain=self.name,
+            key=f"{a}{_SIGNS[task]}{b}",
+            prompt=self.phrases.ask(rng, task, a=a, b=b),
+            steps=tuple(work(a, b)),
+            expected=str(answer),
+            level=level,
+            facts={"task": task, "a": a, "b": b},
+        )
+
+    def canonical(self, answer: str) -> str | None:
+        return last_integer(answer)
+
+
+def last_integer(answer: str) -> str | None:
+    """Return the last whole number in a text, written plainly, or None."""
+    found = _INTEGER.findall(answer)
+    return str(int(found[-1].replace("−", "-").replace(",", "").split(".")[0])) if found else None
+
+
+def add_steps(a: int, b: int) -> Sequence[str]:
+    """Return the columns of a + b: "7+8=15, carry 1", "4+5+1=10"."""
+    steps, carry = [], 0
+    columns = _columns(a, b)
+    for place, (top, bottom) in enumerate(columns):
+        total = top + bottom + carry
+        shown = f"{top}+{bottom}" + ("+1" if carry else "") + f"={total}"
+        carry = total // 10 if place < len(columns) - 1 else 0
+        steps.append(shown + (", carry 1" if carry else ""))
+    return steps
+
+
+def subtract_steps(a: int, b: int) -> Sequence[str]:
+    """Return the columns of a - b for a >= b: "2-8: borrow, 12-8=4", "4-0-1=3"."""
+    steps, borrow = [], 0
+    for top, bottom in _columns(a, b):
+        taken = f"-{bottom}" + ("-1" if borrow else "")
+        short = top - bottom - borrow < 0
+        result = top - bottom - borrow + (10 if short else 0)
+        steps.append(
+            f"{top}{taken}: borrow, {top + 10}{taken}={result}" if short else f"{top}{taken}={result}"
+        )
+        borrow = int(short)
+    return steps
+
+
+def times_steps(a: int, digit: int) -> Sequence[str]:
+    """Return the columns of a times one digit: "7*6=42, carry 4", "4*6=24, 24+4=28"."""
+    steps, carry = [], 0
+    places = [int(character) for character in reversed(str(a))]
+    for place, top in enumerate(places):
+        product = top * digit
+        total = product + carry
+        shown = f"{top}*{digit}={product}" + (f", {product}+{carry}={total}" if carry else "")
+        carry = total // 10 if place < len(places) - 1 else 0
+        steps.append(shown + (f", carry {carry}" if carry else ""))
+    return steps
+
+
+def _operands(rng: Random, task: str, digits: tuple[int, int]) -> tuple[int, int]:
+    a, b = (_number(rng, rng.choice(digits)) for _ in range(2))
+    if task == "times":
+        return max(a // 10, 1) if digits == (3, 4) and a > 999 else a, rng.randint(2, 9)
+    return (max(a, b), min(a, b)) if task == "subtract" else (a, b)
+
+
+def _number(rng: Random, digits: int) -> int:
+    return rng.randint(10 ** (digits - 1) if digits > 1 else 1, 10**digits - 1)
+
+
+def _columns(a: int, b: int) -> Sequence[tuple[int, int]]:
+    width = max(len(str(a)), len(str(b)))
+    pairs = zip(reversed(f"{a:0{width}}"), reversed(f"{b:0{width}}"), strict=True)
+    return [(int(top), int(bottom)) for top, bottom in pairs]

@@ -1,0 +1,57 @@
+"""What domains share whose answers can be checked exactly.
+
+A subclass makes problems and says in which canonical form its answers are compared (`canonical`);
+reading, comparing and grading follow. A reply without a readable answer, an abstention among them,
+is wrong (0.0); only a problem of another domain is "not scored" (None).
+"""
+
+from collections.abc import Sequence
+from random import Random
+
+from studium.domains.answers import abstains, final_answer, normalise
+from studium.domains.protocol import Problem, Rule
+from studium.domains.wording import Phrasebook
+
+# A bare reply ("105") is taken as the answer itself; anything longer must say which part is.
+_BARE_REPLY_CHARACTERS = 40
+
+
+class ExactDomain:
+    """Base of the exact domains: implements all of `Domain` but `make`."""
+
+    name: str = ""
+    levels: tuple[int, ...] = (1, 2, 3)
+    rules: Sequence[Rule] = ()
+    phrases: Phrasebook
+
+    def make(self, rng: Random, level: int) -> Problem:
+        raise NotImplementedError
+
+    def canonical(self, answer: str) -> str | None:
+        """Return the one way of writing an answer, or None where the text is no answer here."""
+        return normalise(answer) or None
+
+    def recognises(self, question: str) -> bool:
+        return self.phrases.read(question) is not None
+
+    def solution(self, problem: Problem) -> str:
+        return "\n".join((*problem.steps, f"Answer: {problem.expected}"))
+
+    def extract(self, reply: str) -> str | None:
+        stated = final_answer(reply)
+        if stated is None:
+            bare = reply.strip()
+            if not bare or len(bare) > _BARE_REPLY_CHARACTERS or "\n" in bare or abstains(bare):
+                return None
+            stated = bare
+        return self.canonical(stated)
+
+    def same(self, one: str, other: str) -> bool:
+        canonical = self.canonical(one)
+        return canonical is not None and canonical == self.canonical(other)
+
+    def verify(self, problem: Problem, reply: str) -> float | None:
+        if problem.domain != self.name:
+            return None
+        answer = self.extract(reply)
+        return 1.0 if answer is not None and self.same(answer, problem.expected) else 0.0

@@ -1,0 +1,169 @@
+"""Small programs and expressions, worked out by hand.
+
+Level 1 evaluates two operations in the usual precedence, level 2 up to three with parentheses,
+level 3 traces three or four assignments. All values stay between 0 and 99, products have factors of
+one digit. Each step carries out one operation.
+"""
+
+import re
+from collections.abc import Sequence
+from random import Random
+from typing import NamedTuple
+
+from studium.domains.arithmetic import last_integer
+from studium.domains.exact import ExactDomain
+from studium.domains.protocol import Problem, Rule
+from studium.domains.wording import Phrasebook
+
+_TEMPLATES = {
+    "evaluate": (
+        "What is {expression}?",
+        "Evaluate {expression}.",
+        "{expression} = ?",
+        "Compute {expression}.",
+        "What is the value of {expression}?",
+        "Work out {expression}.",
+        "Calculate {expression}.",
+        "{expression}",
+        "What does {expression} evaluate to?",
+    ),
+    "trace": (
+        "{program} What is {name}?",
+        "Run this program: {program} What is {name}?",
+        "After {program} what is {name}?",
+        "Trace: {program} What is the value of {name}?",
+        "{program} print({name})",
+        "What is {name} after this program? {program}",
+        "What does this print? {program} print({name})",
+        "Given {program} find {name}.",
+    ),
+}
+_NAMES = ("a", "b", "c", "x", "y", "z")
+_VALUE = r"(?:\d+|[a-z])"
+_ASSIGNMENT = rf"[a-z]={_VALUE}(?:[-+*]{_VALUE})?"
+_SLOTS = {
+    "expression": r"(?=(?:[^-+*]*[-+*]){2})[(]*\d+(?:[()]*[-+*][()]*\d+)+[)]*",
+    "program": rf"{_ASSIGNMENT}(?:[; ]+{_ASSIGNMENT})+;?",
+    "name": "[a-z]",
+}
+_LARGEST = 99
+_OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
+
+
+class _Worked(NamedTuple):
+    task: str
+    text: str
+    slots: dict[str, object]
+    steps: Sequence[str]
+    answer: int
+
+
+class _Term(NamedTuple):
+    """A part of an expression: its text, its value, and how tightly its last operation binds."""
+
+    text: str
+    value: int
+    binds: int
+    steps: tuple[str, ...]
+
+
+class Programs(ExactDomain):
+    """Evaluate expressions and trace assignments."""
+
+    name = "programs"
+    rules = (
+        Rule("precedence", "Parentheses first, then products, then sums and differences from the left."),
+        Rule("one at a time", "One operation per step; an assignment uses the latest values."),
+        Rule("answer", "End with a line 'Answer: ' and the number."),
+    )
+    phrases = Phrasebook(_TEMPLATES, _SLOTS)
+
+    def make(self, rng: Random, level: int) -> Problem:
+        worked = _program(rng) if level == 3 else _expression(rng, level)
+        return Problem(
+            domain=self.name,
+            key=worked.text,
+            prompt=self.phrases.ask(rng, worked.task, **worked.slots),
+            steps=tuple(worked.steps),
+            expected=str(worked.answer),
+            level=level,
+            facts={"task": worked.task, **worked.slots},
+        )
+
+    def canonical(self, answer: str) -> str | None:
+        return last_integer(answer)
+
+
+def _expression(rng: Random, level: int) -> _Worked:
+    while True:
+        term = _level_one(rng) if level == 1 else _level_two(rng)
+        if term is not None:
+            spaced = rng.random() < 0.7
+            shown = re.sub(r"([-+*])", r" \1 ", term.text) if spaced else term.text
+            return _Worked("evaluate", term.text, {"expression": shown}, term.steps, term.value)
+
+
+def _level_one(rng: Random) -> _Term | None:
+    first, second, third = (_leaf(rng) for _ in range(3))
+    left, right = rng.choice("+-*"), rng.choice("+-*")
+    if right == "*" and left != "*":
+        return _combine(first, left, _combine(second, right, third))
+    return _combine(_combine(first, left, second), right, third)
+
+
+def _level_two(rng: Random) -> _Term | None:
+    inner = _combine(_leaf(rng), rng.choice("+-"), _leaf(rng))
+    middle = rng.choice("+-*")
+    term = _combine(inner, middle, _leaf(rng)) if rng.random() < 0.5 else _combine(_leaf(rng), middle, inner)
+    return _combine(term, rng.choice("+-"), _leaf(rng)) if rng.random() < 0.5 else term
+
+
+def _leaf(rng: Random) -> _Term:
+    value = rng.randint(1, 9) if rng.random() < 0.8 else rng.randint(10, 30)
+    return _Term(str(value), value, 3, ())
+
+
+def _combine(left: _Term | None, sign: str, right: _Term | None) -> _Term | None:
+    """Join two terms, with parentheses where the signs need them; None outside the allowed values."""
+    if left is None or right is None or (sign == "*" and max(left.value, right.value) > 9):
+        return None
+    value = _OPERATIONS[sign](left.value, right.value)
+    if not 0 <= value <= _LARGEST:
+        return None
+    binds = 2 if sign == "*" else 1
+    shown_left = f"({left.text})" if left.binds < binds else left.text
+    shown_right = f"({right.text})" if right.binds < binds or (right.binds == binds) else right.text
+    step = f"{left.value}{sign}{right.value}={value}"
+    return _Term(f"{shown_left}{sign}{shown_right}", value, binds, (*left.steps, *right.steps, step))
+
+
+def _program(rng: Random) -> _Worked:
+    names = rng.sample(_NAMES, 2)
+    while True:
+        lines, steps, values = _assignments(rng, names, rng.randint(3, 4))
+        if lines:
+            break
+    asked = rng.choice(list(values))
+    separator = rng.choice(("; ", "; ", "\n"))
+    shown = separator.join(lines) + (";" if separator == "; " else "\n")
+    slots: dict[str, object] = {"program": shown, "name": asked}
+    return _Worked("trace", f"{'; '.join(lines)} -> {asked}", slots, steps, values[asked])
+
+
+def _assignments(
+    rng: Random, names: Sequence[str], count: int
+) -> tuple[list[str], list[str], dict[str, int]]:
+    """Return the lines, their steps and the final values; no lines where a value went out of range."""
+    values = {names[0]: rng.randint(1, 9)}
+    lines, steps = [f"{names[0]} = {values[names[0]]}"], [f"{names[0]}={values[names[0]]}"]
+    for _ in range(count - 1):
+        target, source, sign = rng.choice(names), rng.choice(list(values)), rng.choice("+-*")
+        operand = rng.choice(list(values)) if rng.random() < 0.3 else str(rng.randint(1, 9))
+        left, right = values[source], values.get(operand) or int(operand if operand.isdigit() else 0)
+        result = _combine(_Term("", left, 3, ()), sign, _Term("", right, 3, ()))
+        if result is None:
+            return [], [], {}
+        values[target] = result.value
+        lines.append(f"{target} = {source} {sign} {operand}")
+        steps.append(f"{target}={result.steps[-1]}")
+    return lines, steps, values
