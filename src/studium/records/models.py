@@ -41,7 +41,8 @@ class Student:
     """A model specialised by a system prompt and sampling (requirement SES-1).
 
     Several students may share one model: they then share its place in memory.
-    `speciality` is for people; `priority` is higher for those to be asked first.
+    `speciality` is for people; `priority` is higher for those to be asked first. `skills` maps a
+    domain's name to the share of fresh problems it was measured to get right, 0 to 1.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Student:
     speciality: str = ""
     tier: Tier = Tier.FAST
     priority: int = 0
+    skills: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)

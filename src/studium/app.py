@@ -1,0 +1,112 @@
+"""The only wiring: from a configuration to a running Studium, and back to nothing left running."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from studium.config import Config, EngineConfig
+from studium.engines.protocol import Engine
+from studium.errors import ConfigurationError
+from studium.fleet import Fleet
+from studium.fleet.residency import Limits
+from studium.hardware import detect_budget, snapshot
+from studium.records.answers import Complexity
+from studium.records.hardware import MemoryBudget
+from studium.registry import LLAMACPP, Roster, build_roster
+from studium.serve import Ensemble, EnsembleLimits
+from studium.store import Store, open_store
+
+STORE_FILE = "state.db"
+SNAPSHOT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Studium:
+    """A running Studium: what the command line, the endpoint and `import studium` work with."""
+
+    config: Config
+    roster: Roster
+    store: Store
+    fleet: Fleet
+    ensemble: Ensemble
+    budget: MemoryBudget
+    started_at: float
+
+
+@asynccontextmanager
+async def open_studium(config: Config) -> AsyncIterator[Studium]:
+    """Open the workspace and keep students ready to be asked until the block ends.
+
+    Creates the workspace and its store. Loads no model: that is done when one is asked. At the end
+    every process started is gone and everything queued is on disk. Raises ConfigurationError,
+    StoreUnavailable.
+    """
+    roster = build_roster(config)
+    engines = build_engines(config, roster)
+    budget = memory_budget(config)
+    store = await asyncio.to_thread(open_store, config.workspace / STORE_FILE)
+    fleet = Fleet(
+        engines,
+        Limits(
+            budget.bytes,
+            config.fleet.max_models_at_once,
+            config.fleet.load_timeout_s,
+            config.fleet.patience_s,
+        ),
+        known=await asyncio.to_thread(store.profiles),
+        save_profile=store.save_profile,
+        record_run=store.record_run,
+    )
+    ensemble = Ensemble(
+        fleet,
+        roster.students,
+        {complexity: _limits(config, complexity) for complexity in Complexity},
+        default_complexity=Complexity(config.ensemble.complexity),
+    )
+    fleet.start()
+    watch = asyncio.create_task(_watch_hardware(store), name="hardware snapshots")
+    try:
+        yield Studium(config, roster, store, fleet, ensemble, budget, time.time())
+    finally:
+        watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await watch
+        await fleet.close()
+        await asyncio.to_thread(store.close)
+
+
+def memory_budget(config: Config) -> MemoryBudget:
+    """Return what models may occupy together: as declared, else what is free now less the margin."""
+    declared = config.fleet.memory_budget_bytes
+    if declared is not None:
+        return MemoryBudget(declared, "declared as fleet.memory_budget")
+    return detect_budget(config.fleet.safety_margin_bytes)
+
+
+def build_engines(config: Config, roster: Roster) -> dict[str, Engine]:
+    """Return the engines the roster's models name. Raises ConfigurationError for one nobody declared."""
+    engines: dict[str, Engine] = {}
+    for model in roster.models.values():
+        if model.engine not in engines:
+            engines[model.engine] = _engine(model.engine, config.engines.get(model.engine))
+    return engines
+
+
+def _engine(name: str, config: EngineConfig | None) -> Engine:
+    """Make one engine; its library is imported only here, when it is wanted."""
+    raise ConfigurationError(f"no engine {name}")
+
+
+def _limits(config: Config, complexity: Complexity) -> EnsembleLimits:
+    limits = config.ensemble.limits(complexity.value)
+    return EnsembleLimits(
+        limits.min_models, limits.max_models, limits.question_timeout_s, limits.model_timeout_s
+    )
+
+
+async def _watch_hardware(store: Store) -> None:
+    while True:
+        store.record_snapshot(await asyncio.to_thread(snapshot))
+        await asyncio.sleep(SNAPSHOT_SECONDS)

@@ -1,0 +1,160 @@
+"""The fleet: every model in one bounded memory. A `Seat` is a place at a model for one student's ask.
+
+Whoever wants a model to speak takes a seat; what it cost is measured and remembered on the way out.
+"""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+
+from studium.engines.protocol import Engine
+from studium.errors import EngineDied, StudiumError
+from studium.fleet.profiles import Profiles, profile_key
+from studium.fleet.residency import Limits, Residency
+from studium.records.answers import MemoryMove
+from studium.records.messages import Ask, Embeddings, Message, Piece, Reply
+from studium.records.models import MemoryEstimate, ModelSpec, Residence, Student
+from studium.records.runs import ModelProfile, StudentRun
+
+INTERACTIVE = 100
+
+
+class Seat:
+    """A place at a student's model, from `Fleet.seat`. One ask at a time."""
+
+    def __init__(self, fleet: "Fleet", student: Student, load_seconds: float) -> None:
+        self._fleet = fleet
+        self._student = student
+        self.load_seconds = load_seconds
+        self.died = False
+
+    async def generate(self, ask: Ask) -> AsyncGenerator[Piece | Reply, None]:
+        """Yield what the student says, its own prompt and sampling applied; then the Reply.
+
+        Raises what the engine raises; the run is recorded either way.
+        """
+        began, reply, error_code = time.monotonic(), None, "withdrawn"
+        engine = self._fleet.engines[self._student.model.engine]
+        try:
+            async with aclosing(engine.generate(self._student.model, as_student(self._student, ask))) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Reply):
+                        reply = piece
+                    yield piece
+        except StudiumError as error:
+            self.died = isinstance(error, EngineDied)
+            error_code = error.code
+            raise
+        finally:
+            await self._fleet.record(
+                self._student,
+                reply,
+                seconds=time.monotonic() - began,
+                load_seconds=self.load_seconds,
+                error_code="" if reply else error_code,
+            )
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Return one vector per text. Raises Unsupported where the model gives none."""
+        return await self._fleet.engines[self._student.model.engine].embed(self._student.model, texts)
+
+
+class Fleet:
+    """All engines behind one memory budget. Open with `start`, end with `close`."""
+
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        limits: Limits,
+        *,
+        known: Mapping[str, ModelProfile],
+        save_profile: Callable[[ModelProfile], None],
+        record_run: Callable[[StudentRun], None],
+    ) -> None:
+        self.engines = engines
+        self.profiles = Profiles(known, save_profile)
+        self.residency = Residency(engines, self.profiles, limits)
+        self._record_run = record_run
+
+    def start(self) -> None:
+        """Start housing models in the running event loop."""
+        self.residency.start()
+
+    async def close(self) -> None:
+        """Unload every model and end every process the engines started."""
+        await self.residency.close()
+        for engine in self.engines.values():
+            await engine.close()
+
+    @asynccontextmanager
+    async def seat(
+        self, student: Student, *, timeout_s: float, priority: int = INTERACTIVE
+    ) -> AsyncIterator[Seat]:
+        """Hold a place at the student's model; loads it, and makes room for it, if need be.
+
+        Raises EngineTimeout, DoesNotFit, UnknownModel, ModelBroken or EngineMissing.
+        """
+        grant = await self.residency.take(student.model, priority=priority, timeout_s=timeout_s)
+        seat = Seat(self, student, grant.load_seconds)
+        try:
+            yield seat
+        finally:
+            self.residency.give_back(student.model, died=seat.died)
+
+    async def load(self, student: Student, *, timeout_s: float = 60.0) -> None:
+        """Bring a student's model into memory now."""
+        async with self.seat(student, timeout_s=timeout_s):
+            pass
+
+    async def unload(self, model: ModelSpec) -> bool:
+        """Take a model out of memory now if nobody uses it; True when it is out afterwards."""
+        return await self.residency.evict(model.name)
+
+    async def residences(self) -> list[Residence]:
+        """Return what all engines hold in memory now, measured."""
+        return [one for engine in self.engines.values() for one in await engine.residences()]
+
+    async def estimate(self, model: ModelSpec) -> MemoryEstimate:
+        """Return what a model would need, from its file's metadata."""
+        return await self.engines[model.engine].estimate(model)
+
+    def moves_since(self, at: float) -> list[MemoryMove]:
+        """Return loads and unloads that ended after `at`, in `time.monotonic` seconds."""
+        return self.residency.moves_since(at)
+
+    async def record(
+        self, student: Student, reply: Reply | None, *, seconds: float, load_seconds: float, error_code: str
+    ) -> None:
+        """Remember one run: measured memory, time, tokens, and whether it succeeded."""
+        peak_bytes = await self._peak_bytes(student.model)
+        self.residency.measured(student.model, peak_bytes)
+        run = StudentRun(
+            student=student.name,
+            model=profile_key(student.model),
+            started_at=time.time() - seconds,
+            seconds=seconds + load_seconds,
+            success=reply is not None,
+            memory_bytes=peak_bytes,
+            prompt_tokens=(reply.prompt_tokens or 0) if reply else 0,
+            completion_tokens=(reply.completion_tokens or 0) if reply else 0,
+            load_seconds=load_seconds,
+            error_code=error_code,
+        )
+        if error_code != "withdrawn":  # not the model's doing: it would spoil its failure rate
+            self.profiles.ran(student.model, run, generate_seconds=seconds)
+        self._record_run(run)
+
+    async def _peak_bytes(self, model: ModelSpec) -> int | None:
+        for residence in await self.engines[model.engine].residences():
+            if residence.model == model.name:
+                return residence.peak_bytes
+        return None
+
+
+def as_student(student: Student, ask: Ask) -> Ask:
+    """Return the ask with the student's system prompt in front and its sampling filled in."""
+    messages = ask.messages
+    if student.system_prompt and messages and messages[0].role != "system":
+        messages = (Message("system", student.system_prompt), *messages)
+    return replace(ask, messages=messages, sampling=ask.sampling.over(student.sampling))

@@ -1,0 +1,105 @@
+"""Which models and students exist: those of the configuration, else the embedded ones that ship.
+
+An embedded student is two files in `embedded/`: NAME.gguf and NAME.json, its card, written when it was
+trained. The card tells what it scores on fresh problems; the ensemble orders and weighs students by it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from studium.config import Config, ModelConfig, StudentConfig
+from studium.errors import StudiumBug
+from studium.records.messages import Sampling
+from studium.records.models import ModelSpec, Student, Tier
+
+LLAMACPP = "llamacpp"
+EMBEDDED = Path(str(files("studium") / "embedded"))
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Who there is. `embedded` says that these are the students that ship with Studium."""
+
+    students: Mapping[str, Student]
+    embedded: bool
+
+    @property
+    def models(self) -> Mapping[str, ModelSpec]:
+        """The models of all students, by name; several students may share one."""
+        return {student.model.name: student.model for student in self.students.values()}
+
+
+def build_roster(config: Config) -> Roster:
+    """Return the roster a configuration describes; without students, the embedded ones."""
+    if not config.students:
+        return Roster(embedded_students(), embedded=True)
+    models = {model.name: _model(model) for model in config.models}
+    students = {one.name: _student(one, models[one.model_name]) for one in config.students}
+    return Roster(students, embedded=False)
+
+
+def embedded_students(folder: Path = EMBEDDED) -> dict[str, Student]:
+    """Return the students that ship with Studium, by name. Raises StudiumBug where a card is broken."""
+    return {card.stem: _embedded(card) for card in sorted(folder.glob("*.json"))}
+
+
+def _embedded(path: Path) -> Student:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        return Student(
+            name=path.stem,
+            model=ModelSpec(
+                name=path.stem,
+                engine=LLAMACPP,
+                source=str(path.with_suffix(".gguf")),
+                context_tokens=card["context_tokens"],
+            ),
+            sampling=Sampling(temperature=0.0),
+            speciality=card["speciality"],
+            skills={name: score["score"] for name, score in card["skills"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StudiumBug(
+            f"the card of the embedded student {path.stem} cannot be read: {error!r}",
+            expected=f"a card written by training, at {path}",
+            try_next="reinstall Studium",
+        ) from error
+
+
+def _model(config: ModelConfig) -> ModelSpec:
+    return ModelSpec(
+        name=config.name,
+        engine=config.engine,
+        source=config.source,
+        context_tokens=config.context_tokens,
+        slots=config.slots,
+        adapters=config.adapters,
+        embeddings=config.embeddings,
+        threads=config.threads,
+        gpu_layers=config.gpu_layers,
+        options=config.options,
+    )
+
+
+def _student(config: StudentConfig, model: ModelSpec) -> Student:
+    chosen = config.sampling
+    return Student(
+        name=config.name,
+        model=model,
+        system_prompt=config.system_prompt,
+        sampling=Sampling(
+            temperature=chosen.temperature,
+            top_k=chosen.top_k,
+            top_p=chosen.top_p,
+            repeat_penalty=chosen.repeat_penalty,
+            seed=chosen.seed,
+            max_tokens=chosen.max_tokens,
+            stop=chosen.stop,
+        ),
+        speciality=config.speciality,
+        tier=Tier(config.tier),
+        priority=config.priority,
+    )

@@ -1,0 +1,175 @@
+"""Runs a strategy: asks its batches through the fleet, hands back the replies, and reports on the way.
+
+Everything that goes wrong with one student becomes its reply. Students that are no longer needed are
+withdrawn, their generation stopped and their place given back.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from studium.domains.answers import abstains
+from studium.errors import EngineTimeout, StudiumBug, StudiumError
+from studium.fleet import Fleet
+from studium.records.answers import Delta, Fate, MemberReply, Progress
+from studium.records.messages import Ask, Reply
+from studium.records.models import Student
+from studium.serve.strategies import Batch, Strategy, Verdict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One strategy carried out: its verdict, and every reply in the order it came."""
+
+    verdict: Verdict
+    replies: tuple[MemberReply, ...]
+    errors: tuple[StudiumError, ...]
+
+
+class Driver:
+    """Carries out one strategy for one question. `deadline` is in `time.monotonic` seconds."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        ask: Ask,
+        *,
+        extract: Callable[[str], str | None],
+        deadline: float,
+        model_timeout_s: float,
+    ) -> None:
+        self._fleet = fleet
+        self._ask = ask
+        self._extract = extract
+        self._deadline = deadline
+        self._model_timeout_s = model_timeout_s
+        self._errors: list[StudiumError] = []
+        self._replies: list[MemberReply] = []
+
+    async def run(self, strategy: Strategy) -> AsyncGenerator[Progress | Delta | Round, None]:
+        """Yield what happens, live words included, then exactly one Round."""
+        try:
+            batch = next(strategy)
+            while True:
+                got: list[MemberReply] = []
+                async with aclosing(self._ask_batch(batch, got)) as events:
+                    async for event in events:
+                        yield event
+                self._replies += got
+                batch = strategy.send(got)
+        except StopIteration as end:
+            yield Round(end.value, tuple(self._replies), tuple(self._errors))
+
+    async def _ask_batch(
+        self, batch: Batch, got: list[MemberReply]
+    ) -> AsyncGenerator[Progress | Delta, None]:
+        """Ask all of a batch at once; the fleet lets them run as memory allows."""
+        events: asyncio.Queue[Delta | MemberReply] = asyncio.Queue()
+        tasks = {
+            student.name: asyncio.create_task(self._ask_student(student, events, live=batch.live))
+            for student in batch.students
+        }
+        yield Progress(f"asking {', '.join(tasks)}")
+        try:
+            while len(got) < len(tasks):
+                event = await events.get()
+                if isinstance(event, Delta):
+                    yield event
+                    continue
+                got.append(event)
+                yield Progress(_describe(event), event)
+                if len(got) < len(tasks) and batch.settled(got):
+                    break
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+        heard = {reply.student for reply in got}
+        got += [MemberReply(name, Fate.NOT_NEEDED) for name in tasks if name not in heard]
+
+    async def _ask_student(
+        self, student: Student, events: asyncio.Queue[Delta | MemberReply], *, live: bool
+    ) -> None:
+        began = time.monotonic()
+        said: list[str] = []
+        limit_s = max(0.0, min(self._model_timeout_s, self._deadline - began))
+        try:
+            async with asyncio.timeout(limit_s), self._fleet.seat(student, timeout_s=limit_s) as seat:
+                async with aclosing(seat.generate(self._ask)) as pieces:
+                    async for piece in pieces:
+                        if isinstance(piece, Reply):
+                            events.put_nowait(self._read(student, piece, time.monotonic() - began))
+                            return
+                        said.append(piece.text)
+                        if live:
+                            events.put_nowait(Delta(piece.text, piece.logprobs))
+        except TimeoutError:
+            error = EngineTimeout(
+                f"{student.name} gave no whole answer within {limit_s:.0f} s",
+                expected="an answer within the limit",
+                try_next="choose a higher complexity, or raise the limits under `ensemble`",
+            )
+            events.put_nowait(self._failed(student, error, said, began))
+        except StudiumError as error:
+            events.put_nowait(self._failed(student, error, said, began))
+        except Exception as error:  # ours: the question must not wait for ever for this student
+            log.exception("asking %s went wrong", student.name)
+            bug = StudiumBug(f"asking {student.name} went wrong: {type(error).__name__}: {error}")
+            events.put_nowait(self._failed(student, bug, said, began))
+
+    def _read(self, student: Student, reply: Reply, seconds: float) -> MemberReply:
+        answer = self._extract(reply.text)
+        if abstains(reply.text):
+            fate = Fate.ABSTAINED
+        else:
+            fate = Fate.UNREADABLE if answer is None else Fate.ANSWERED
+        return MemberReply(
+            student.name,
+            fate,
+            text=reply.text,
+            answer=answer,
+            confidence=own_confidence(reply),
+            seconds=seconds,
+            generate_seconds=reply.seconds,
+            prompt_tokens=reply.prompt_tokens or 0,
+            completion_tokens=reply.completion_tokens or 0,
+            cost_usd=reply.cost_usd,
+            finish=reply.finish,
+            logprobs=reply.logprobs,
+        )
+
+    def _failed(self, student: Student, error: StudiumError, said: list[str], began: float) -> MemberReply:
+        self._errors.append(error)
+        return MemberReply(
+            student.name,
+            Fate.LATE if isinstance(error, EngineTimeout) else Fate.FAILED,
+            text="".join(said),
+            seconds=time.monotonic() - began,
+            error=str(error),
+            error_code=error.code,
+        )
+
+
+def own_confidence(reply: Reply) -> float | None:
+    """Return the geometric mean probability of a reply's tokens, 0 to 1; None without log-probabilities."""
+    if not reply.logprobs:
+        return None
+    return math.exp(sum(token.logprob for token in reply.logprobs) / len(reply.logprobs))
+
+
+def _describe(reply: MemberReply) -> str:
+    said = {
+        Fate.ANSWERED: f"answered {reply.answer}",
+        Fate.ABSTAINED: "says it cannot answer that",
+        Fate.UNREADABLE: "gave no answer that could be read",
+        Fate.LATE: "was too late",
+        Fate.FAILED: f"failed: {reply.error}",
+        Fate.NOT_NEEDED: "was not needed",
+    }
+    return f"{reply.student} {said[reply.fate]} ({reply.seconds:.1f} s)"

@@ -1,0 +1,35 @@
+"""A schema's life as numbered functions. A step that has landed is never edited: add the next one.
+
+Each runs once, in order, in one transaction with the row that says it ran. A database from a newer
+Studium is refused rather than guessed at.
+"""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, func, insert, select
+
+from studium.errors import StoreUnavailable
+from studium.store import schema
+
+
+def first_tables(connection: Connection) -> None:
+    schema.metadata.create_all(connection)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (first_tables,)
+
+
+def migrate(connection: Connection) -> int:
+    """Bring the schema to the newest version; return that version. Idempotent."""
+    schema.schema_version.create(connection, checkfirst=True)
+    done = connection.scalar(select(func.max(schema.schema_version.c.version))) or 0
+    if done > len(MIGRATIONS):
+        raise StoreUnavailable(
+            f"the store has schema version {done}",
+            expected=f"this Studium knows versions up to {len(MIGRATIONS)}",
+            try_next="use the Studium that wrote it, or another --workspace",
+        )
+    for version, step in enumerate(MIGRATIONS[done:], start=done + 1):
+        step(connection)
+        connection.execute(insert(schema.schema_version).values(version=version))
+    return len(MIGRATIONS)

@@ -1,0 +1,82 @@
+"""The tables. `student_runs` and `hardware_snapshots` are a promise to every SQLite client (SES-6).
+
+Columns promised there keep their names and units (`vram_mb` in MB of 10^6 bytes, also where the
+memory is RAM because the machine has no GPU); what we add stands behind them.
+"""
+
+from sqlalchemy import Column, Float, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+
+student_runs = Table(
+    "student_runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("cycle", Integer, nullable=False),
+    Column("student", Text, nullable=False),
+    Column("vram_mb", Float),
+    Column("time_seconds", Float, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("tokens_per_sec", Float),
+    Column("success", Integer, nullable=False),
+    Column("timestamp", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("load_seconds", Float, nullable=False),
+    Column("error_code", Text, nullable=False),
+)
+Index("student_runs_by_student", student_runs.c.student, student_runs.c.id)
+
+hardware_snapshots = Table(
+    "hardware_snapshots",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("timestamp", Text, nullable=False),
+    Column("vram_used", Float),
+    Column("vram_total", Float),
+    Column("ram_used", Float, nullable=False),
+    Column("ram_total", Float, nullable=False),
+    Column("cpu_percent", Float, nullable=False),
+)
+
+model_profiles = Table(
+    "model_profiles",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("runs", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("loads", Integer, nullable=False),
+    Column("peak_bytes", Integer),
+    Column("load_seconds", Float),
+    Column("unload_seconds", Float),
+    Column("tokens_per_second", Float),
+    Column("tokens_per_answer", Float),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("api_key_name", Text, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("complexity", Text, nullable=False),
+    Column("answer_status", Text, nullable=False),
+    Column("chosen_model", Text, nullable=False),
+    Column("students_asked", Integer, nullable=False),
+    Column("students_answered", Integer, nullable=False),
+    Column("agreement", Float),
+    Column("confidence", Float),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("cost_usd", Float),
+    Column("error_code", Text, nullable=False),
+)
+Index("requests_by_time", requests.c.at)

@@ -1,0 +1,101 @@
+"""Rows written behind the caller's back, in batches, by one thread.
+
+`add` only appends to a queue, so a request never waits for the disk. A batch is one transaction.
+When the disk refuses (full, read-only), rows are kept and tried again; past `MOST_ROWS_KEPT` the oldest
+are dropped and counted. `trouble` says what is wrong, for health checks.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, Table, insert
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import DBAPIError
+
+BATCH_SECONDS = 0.2
+RETRY_SECONDS = 1.0
+MOST_ROWS_KEPT = 100_000
+MOST_ROWS_A_BATCH = 2_000
+
+
+class Row(NamedTuple):
+    """One row to insert; with `key`, to insert or replace by that column."""
+
+    table: Table
+    values: Mapping[str, Any]
+    key: str | None = None
+
+
+class BatchWriter:
+    """Owns the writing thread. Safe to call from any thread."""
+
+    def __init__(self, database: Engine) -> None:
+        self._database = database
+        self._rows: deque[Row] = deque()
+        self._wake = threading.Event()
+        self._written = threading.Condition()
+        self._stopping = False
+        self._accepted = 0
+        self._settled = 0
+        self.dropped = 0
+        self.trouble = ""
+        self._thread = threading.Thread(target=self._run, name="studium-store", daemon=True)
+        self._thread.start()
+
+    def add(self, row: Row) -> None:
+        """Queue one row. Never blocks."""
+        if len(self._rows) >= MOST_ROWS_KEPT:
+            self._rows.popleft()
+            self.dropped += 1
+            self._settled += 1
+        self._rows.append(row)
+        self._accepted += 1
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until all that was added before is on disk; False where that did not happen in time."""
+        goal = self._accepted
+        self._wake.set()
+        with self._written:
+            return self._written.wait_for(lambda: self._settled >= goal, timeout_s)
+
+    def close(self, timeout_s: float = 10.0) -> bool:
+        """Write what is left and end the thread; False where rows could not be written."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout_s)
+        return not self._rows
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.wait(RETRY_SECONDS if self.trouble else BATCH_SECONDS)
+            self._wake.clear()
+            self._drain()
+        self._drain()
+
+    def _drain(self) -> None:
+        while self._rows:
+            batch = [self._rows.popleft() for _ in range(min(len(self._rows), MOST_ROWS_A_BATCH))]
+            try:
+                self._write(batch)
+            except DBAPIError as error:
+                self.trouble = f"{type(error.orig).__name__}: {error.orig}"
+                self._rows.extendleft(reversed(batch))
+                return
+            self.trouble = ""
+            with self._written:
+                self._settled += len(batch)
+                self._written.notify_all()
+
+    def _write(self, batch: Sequence[Row]) -> None:
+        with self._database.begin() as connection:
+            for (table, key), rows in groupby(batch, lambda row: (row.table, row.key)):
+                values = [dict(row.values) for row in rows]
+                if key is None:
+                    connection.execute(insert(table), values)
+                else:
+                    statement = upsert(table)
+                    changes = {column.name: column for column in statement.excluded if column.name != key}
+                    connection.execute(statement.on_conflict_do_update([key], set_=changes), values)
