@@ -1,0 +1,75 @@
+"""The engines that the contract suite is run against: one bench per engine, made anew for every test.
+
+To add an engine, write one asynchronous context manager that yields a `Bench` and put it into `BENCHES`.
+A field left at None says that the engine has no such case; the tests that need it are then skipped.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from studium.engines.llamacpp.engine import LlamaCppEngine
+from tests.fixtures.tiny_gguf import write_adapter, write_model
+
+from studium.engines.protocol import Engine
+from studium.records.messages import Ask, Message, Sampling
+from studium.records.models import ModelSpec
+
+
+def say(text: str, *, max_tokens: int = 24, seed: int = 7, timeout_s: float = 20.0) -> Ask:
+    """Return an ask of one user turn, drawn with a seed."""
+    sampling = Sampling(max_tokens=max_tokens, seed=seed, temperature=0.7)
+    return Ask(messages=(Message("user", text),), sampling=sampling, timeout_s=timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One engine and what to try on it.
+
+    `good` answers `ask` with at least 20 tokens where it is let, and `long` with work for half a second or
+    more. `unknown` names nothing; `broken` names something that cannot be read. `too_long` does not fit
+    `good`'s context. `embedding` is a model that gives vectors, `adapted` is `good` with an adapter.
+    `seeded` and `counts_tokens` say whether the server behind it honours seeds and reports counts;
+    `slots_in_parallel` whether `good` (2 slots) answers two asks at once.
+    """
+
+    engine: Engine
+    good: ModelSpec
+    unknown: ModelSpec
+    ask: Ask = field(default_factory=lambda: say("Count to ten."))
+    long: Ask = field(default_factory=lambda: say("Tell me everything.", max_tokens=1500))
+    broken: ModelSpec | None = None
+    too_long: Ask | None = None
+    embedding: ModelSpec | None = None
+    adapted: ModelSpec | None = None
+    seeded: bool = True
+    counts_tokens: bool = True
+    slots_in_parallel: bool = True
+
+
+@asynccontextmanager
+async def llamacpp(folder: Path) -> AsyncGenerator[Bench, None]:
+    """Random-weight GGUF models, each in a worker of its own."""
+    model_path = write_model(folder / "tiny.gguf")
+    adapter_path = write_adapter(folder / "lora.gguf")
+    truncated = folder / "truncated.gguf"
+    truncated.write_bytes(model_path.read_bytes()[:100_000])
+
+    def spec(name: str, path: Path, **more: object) -> ModelSpec:
+        return ModelSpec(name=name, engine="llamacpp", source=str(path), context_tokens=2048, **more)  # type: ignore[arg-type]
+
+    yield Bench(
+        engine=LlamaCppEngine(),
+        good=spec("tiny", model_path, slots=2),
+        unknown=spec("absent", folder / "absent.gguf"),
+        broken=spec("truncated", truncated),
+        too_long=say("x" * 3000),
+        embedding=spec("vectors", model_path, embeddings=True),
+        adapted=spec("adapted", model_path, adapters=(str(adapter_path),)),
+    )
+
+
+BENCHES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Bench]]] = {
+    "llamacpp": llamacpp,
+}
