@@ -1,0 +1,185 @@
+"""Every option there is, with its default, as frozen dataclasses. Defaults suit a laptop without a GPU.
+
+The records are plain: `registry` turns models and students into `ModelSpec` and `Student`, engines and the
+server read their own section. How a value is read from YAML is said by its annotation (see `reading`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from studium.config.kinds import Choice, Duration, Name, Number, Size, Text, Whole, YesNo
+from studium.config.units import GIB, MIB
+
+COMPLEXITIES = ("simple", "medium", "complex", "expert")
+TIERS = ("fast", "balanced", "quality")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+Seconds = Annotated[float, Duration()]
+Bytes = Annotated[int, Size()]
+BodyBytes = Annotated[int, Size(least=1024)]
+Plain = Annotated[str, Text()]
+Prompt = Annotated[str, Text("text of at most 100,000 characters")]
+Count = Annotated[int, Whole(1)]
+Environment = Annotated[
+    str | None,
+    Text(
+        "the NAME of an environment variable, such as MY_API_KEY",
+        re.compile(r"[A-Z_][A-Z0-9_]{0,99}"),
+        secret=True,
+    ),
+]
+Url = Annotated[
+    str | None,
+    Text(
+        "an http:// or https:// address without user, password or '?'",
+        re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?"),
+        secret=True,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """The HTTP endpoint. Keys of callers are comma-separated in the variable `api_keys_env` names."""
+
+    host: Annotated[str, Text("a host name or address", re.compile(r"[A-Za-z0-9.:_-]{1,253}"))] = "127.0.0.1"
+    port: Annotated[int, Whole(0, 65535)] = 8377
+    api_keys_env: Environment = None
+    max_body_bytes: BodyBytes = 8 * MIB
+    header_timeout_s: Seconds = 10.0
+    body_timeout_s: Seconds = 30.0
+    request_timeout_s: Seconds = 300.0
+    concurrent_requests_per_key: Count = 32
+    max_connections: Count = 1024
+    heartbeat_s: Seconds = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FleetConfig:
+    """Who may be in memory. `memory_budget_bytes` None: detected, less `safety_margin_bytes`."""
+
+    memory_budget_bytes: Annotated[int | None, Size(automatic="auto", least=MIB)] = None
+    safety_margin_bytes: Bytes = GIB
+    max_models_at_once: Count = 6
+    load_timeout_s: Seconds = 60.0
+    patience_s: Seconds = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ComplexityLimits:
+    """Bounds for one complexity (requirement ENS-1): how many models, how long in all and for each."""
+
+    min_models: Count
+    max_models: Count
+    question_timeout_s: Seconds
+    model_timeout_s: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleConfig:
+    """How many models a question is worth. `complexity` is used where the caller names none."""
+
+    complexity: Annotated[str, Choice(COMPLEXITIES)] = "medium"
+    simple: ComplexityLimits = ComplexityLimits(2, 3, 30.0, 30.0)
+    medium: ComplexityLimits = ComplexityLimits(4, 6, 45.0, 45.0)
+    complex: ComplexityLimits = ComplexityLimits(8, 8, 90.0, 90.0)
+    expert: ComplexityLimits = ComplexityLimits(10, 12, 120.0, 120.0)
+
+    def limits(self, complexity: str) -> ComplexityLimits:
+        """Return the bounds of one of COMPLEXITIES."""
+        return {"simple": self.simple, "medium": self.medium, "complex": self.complex, "expert": self.expert}[
+            complexity
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceConfig:
+    """What a paid model costs, in US dollars per million tokens."""
+
+    prompt_usd_per_million: Annotated[float, Number(0, 1e6)]
+    completion_usd_per_million: Annotated[float, Number(0, 1e6)]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """One engine under a name of your choice. `prices` is keyed by the engine's model source."""
+
+    kind: Name
+    url: Url = None
+    api_key_env: Environment = None
+    prices: Mapping[str, PriceConfig] = field(default_factory=dict[str, PriceConfig])
+    options: Mapping[str, Plain] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One loadable model; the fields are those of `records.models.ModelSpec`."""
+
+    name: Name
+    engine: Name
+    source: Annotated[
+        str, Text("a file, tag or model id, at most 1,000 characters", re.compile(r"\S.*"), 1000)
+    ]
+    context_tokens: Annotated[int, Whole(16, 10_000_000)] = 1024
+    slots: Annotated[int, Whole(1, 256)] = 1
+    adapters: tuple[Plain, ...] = ()
+    embeddings: Annotated[bool, YesNo()] = False
+    threads: Annotated[int, Whole(1, 1024)] = 1
+    gpu_layers: Annotated[int, Whole(0, 10_000)] = 0
+    options: Mapping[str, Plain] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """How a student draws tokens; None leaves a choice to the engine."""
+
+    temperature: Annotated[float | None, Number(0, 5)] = None
+    top_k: Annotated[int | None, Whole(0)] = None
+    top_p: Annotated[float | None, Number(0, 1)] = None
+    repeat_penalty: Annotated[float | None, Number(0, 10)] = None
+    seed: Annotated[int | None, Whole(0)] = None
+    max_tokens: Annotated[int | None, Whole(1)] = None
+    stop: tuple[Plain, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StudentConfig:
+    """A model with a system prompt. `model` None: the model of the student's own name.
+
+    `base` is what `studium students create` derives the model from, where the engine can (Ollama).
+    """
+
+    name: Name
+    model: Annotated[str | None, Text("the name of a model in 'models'")] = None
+    base: Annotated[str | None, Text("a model the engine already has, such as mistral:7b")] = None
+    system_prompt: Prompt = ""
+    sampling: SamplingConfig = SamplingConfig()
+    speciality: Plain = ""
+    tier: Annotated[str, Choice(TIERS)] = "fast"
+    priority: Annotated[int, Whole(-1000, 1000)] = 0
+
+    @property
+    def model_name(self) -> str:
+        return self.model or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    level: Annotated[str, Choice(LOG_LEVELS)] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole file. With no students the embedded ones serve."""
+
+    workspace: Annotated[Path, Text("a folder")]
+    server: ServerConfig = ServerConfig()
+    fleet: FleetConfig = FleetConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
+    engines: Mapping[str, EngineConfig] = field(default_factory=dict[str, EngineConfig])
+    models: tuple[ModelConfig, ...] = ()
+    students: tuple[StudentConfig, ...] = ()
+    log: LogConfig = LogConfig()

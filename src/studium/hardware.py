@@ -1,0 +1,134 @@
+"""What this machine has and what of it is free, read when asked.
+
+Memory is the smaller of what the machine and what the control group (a container's limit) leave. GPUs
+come from NVML, which is imported only here and whose absence is an ordinary answer: no GPU.
+"""
+
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from studium.records.hardware import Gpu, HardwareSnapshot, MemoryBudget
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+CGROUP_OF_THIS_PROCESS = Path("/proc/self/cgroup")
+
+
+class Memory(NamedTuple):
+    """Bytes of memory: all there is, and what could still be taken without swapping."""
+
+    total: int
+    available: int
+
+
+def snapshot() -> HardwareSnapshot:
+    """Read memory, processor load since the last call (0 at the first) and GPUs. Takes milliseconds."""
+    ram = read_memory()
+    return HardwareSnapshot(
+        at=time.time(),
+        ram_total_bytes=ram.total,
+        ram_available_bytes=ram.available,
+        ram_used_bytes=ram.total - ram.available,
+        cpu_percent=psutil.cpu_percent(interval=None),
+        gpus=read_gpus(),
+    )
+
+
+def detect_budget(margin_bytes: int) -> MemoryBudget:
+    """Return the memory models may share: what is free now less `margin_bytes`, never below zero.
+
+    Where there is a GPU this is the free memory of the largest one, else main memory.
+    """
+    now = snapshot()
+    if now.gpus:
+        roomiest = max(now.gpus, key=lambda gpu: gpu.vram_free_bytes)
+        return MemoryBudget(
+            max(0, roomiest.vram_free_bytes - margin_bytes),
+            f"free memory of {roomiest.name}, less the margin",
+        )
+    return MemoryBudget(max(0, now.ram_available_bytes - margin_bytes), "free main memory, less the margin")
+
+
+def read_memory(root: Path = CGROUP_ROOT, membership: Path = CGROUP_OF_THIS_PROCESS) -> Memory:
+    """Return the memory this process can count on, control groups included."""
+    machine = psutil.virtual_memory()
+    total, available = machine.total, machine.available
+    for group in _memory_groups(root, membership):
+        limit = _number(group / "memory.max") or _number(group / "memory.limit_in_bytes")
+        if limit is None or limit >= machine.total:
+            continue
+        used = _number(group / "memory.current") or _number(group / "memory.usage_in_bytes") or 0
+        total = min(total, limit)
+        available = min(available, max(0, limit - used + _reclaimable(group)))
+    return Memory(total, min(available, total))
+
+
+def read_gpus() -> tuple[Gpu, ...]:
+    """Return the GPUs NVML knows, in its order; empty where there is no driver or no GPU."""
+    if sys.platform == "darwin":
+        return ()
+    try:
+        import pynvml  # noqa: PLC0415 - only where GPUs are asked for
+    except ImportError:
+        return ()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(_gpu(pynvml, handle) for handle in handles)
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _gpu(nvml: Any, handle: Any) -> Gpu:
+    name = nvml.nvmlDeviceGetName(handle)
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    return Gpu(
+        name=name.decode() if isinstance(name, bytes) else str(name),
+        vram_total_bytes=int(memory.total),
+        vram_used_bytes=int(memory.used),
+        vram_free_bytes=int(memory.free),
+    )
+
+
+def _memory_groups(root: Path, membership: Path) -> list[Path]:
+    """Return this process's control group and all above it: the tightest limit holds."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return []
+    groups: list[Path] = []
+    for line in lines:
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if controllers not in {"", "memory"}:
+            continue
+        base = root / "memory" if controllers else root
+        parts = [part for part in path.split("/") if part not in {"", ".."}]
+        groups += [base.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
+    return groups
+
+
+def _number(path: Path) -> int | None:
+    """Return the number in a control file; None for "max" or where it cannot be read."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _reclaimable(group: Path) -> int:
+    """Return the file cache the kernel would drop first; it counts as used but is there for the taking."""
+    try:
+        fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return int(fields.get("inactive_file") or fields.get("total_inactive_file") or 0)
+    except (OSError, ValueError):
+        return 0
