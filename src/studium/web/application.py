@@ -1,0 +1,40 @@
+"""All routes on one aiohttp application. `server.serve` listens for it; tests may hand it to any runner."""
+
+from aiohttp import web
+
+from studium.telemetry import Metrics
+from studium.web import ollama_api, openai_api, own_api, status
+from studium.web.access import gate_of
+from studium.web.door import door
+from studium.web.reception import RECEPTION, House, Reception
+
+
+def make_web_app(studium: House, metrics: Metrics | None = None) -> web.Application:
+    """Return the application that serves `studium`, whose life is its caller's affair.
+
+    Raises ConfigurationError where `studium.config.server` would let strangers in without a key.
+    """
+    app = web.Application(middlewares=[door])
+    app[RECEPTION] = Reception(studium, gate_of(studium.config.server), metrics or Metrics())
+    app.add_routes(
+        [
+            web.get("/", status.home),
+            web.get("/healthz", status.healthz),
+            web.get("/readyz", status.readyz),
+            web.get("/metrics", status.metrics),
+            web.get("/v1/models", openai_api.models),
+            web.get("/v1/models/{name}", openai_api.model),
+            web.get("/api/tags", ollama_api.tags),
+            web.get("/api/ps", ollama_api.ps),
+            web.get("/api/version", ollama_api.version),
+            web.post("/v1/chat/completions", openai_api.chat_completions),
+            web.post("/v1/completions", openai_api.completions),
+            web.post("/v1/embeddings", openai_api.embeddings),
+            web.post("/api/chat", ollama_api.chat),
+            web.post("/api/generate", ollama_api.generate),
+            web.post("/api/embed", ollama_api.embed),
+            web.post("/api/show", ollama_api.show),
+            web.post("/api/ask", own_api.ask),
+        ]
+    )
+    return app

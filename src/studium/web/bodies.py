@@ -1,0 +1,70 @@
+"""Reading a request's body within limits of size and time, and as JSON.
+
+A declared length beyond the limit is refused before a byte is read, an undeclared one (chunked, compressed) as soon
+as it passes. orjson itself refuses NaN, lone surrogates, invalid UTF-8 and nesting beyond 1,024 levels.
+"""
+
+import asyncio
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from studium.errors import BadRequest
+from studium.web.failures import Refused
+
+_TEXT_OF_ERROR = 120
+
+
+def check_length(request: web.BaseRequest, max_bytes: int) -> None:
+    """Refuse a body whose declared length is too large. Raises Refused (413)."""
+    declared = request.content_length
+    if declared is not None and declared > max_bytes:
+        raise _too_large(f"{declared:,} bytes", max_bytes)
+
+
+async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: float) -> bytes:
+    """Return the whole body. Raises Refused: 413 too large, 408 not complete in time, 400 broken."""
+    check_length(request, max_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            while chunk := await request.content.readany():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise _too_large("a longer one", max_bytes)
+    except TimeoutError as error:
+        raise Refused(
+            408,
+            "body_timeout",
+            f"{len(body):,} bytes of the body had arrived after {timeout_s:g} s",
+            expected="the whole body within that time",
+            try_next="send it without pauses",
+        ) from error
+    except (web.RequestPayloadError, HttpProcessingError) as error:
+        raise Refused(400, "bad_request", f"the body cannot be read: {error}") from error
+    return bytes(body)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in `body`. Raises BadRequest."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(
+            f"the body is not valid JSON: {str(error)[:_TEXT_OF_ERROR]}",
+            expected="one JSON object in UTF-8, without NaN, lone surrogates or deep nesting",
+        ) from error
+    if not isinstance(value, dict):
+        raise BadRequest(f"the body is a JSON {type(value).__name__}", expected="a JSON object")
+    return value
+
+
+def _too_large(found: str, max_bytes: int) -> Refused:
+    return Refused(
+        413,
+        "body_too_large",
+        f"a body of at most {max_bytes:,} bytes is taken, this is {found}",
+        try_next="shorten the conversation or raise server.max_body",
+    )

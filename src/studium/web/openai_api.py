@@ -1,0 +1,96 @@
+"""OpenAI's routes: chat and text completions, embeddings, models."""
+
+import asyncio
+import base64
+import struct
+import time
+from collections.abc import Sequence
+
+import orjson
+from aiohttp import web
+
+from studium.engines import openai_wire
+from studium.engines.openai_wire import Stamp
+from studium.errors import UnknownModel
+from studium.serve.ensemble import VIRTUAL_MODELS
+from studium.web import openai_requests
+from studium.web.bodies import parse_object, read_body
+from studium.web.delivery import GUARD_S, deliver
+from studium.web.reception import RECEPTION, VISIT, Reception
+from studium.web.voices import ChatVoice, CompletionVoice
+
+
+async def chat_completions(request: web.Request) -> web.StreamResponse:
+    """POST /v1/chat/completions"""
+    wish = openai_requests.chat(await json_body(request))
+    request_id = request[VISIT].request_id
+    stamp = Stamp(f"chatcmpl-{request_id}", int(time.time()), wish.query.model)
+    return await deliver(request, wish, ChatVoice(wish, stamp, request_id))
+
+
+async def completions(request: web.Request) -> web.StreamResponse:
+    """POST /v1/completions"""
+    wish = openai_requests.completion(await json_body(request))
+    request_id = request[VISIT].request_id
+    stamp = Stamp(f"cmpl-{request_id}", int(time.time()), wish.query.model)
+    return await deliver(request, wish, CompletionVoice(wish, stamp, request_id))
+
+
+async def embeddings(request: web.Request) -> web.StreamResponse:
+    """POST /v1/embeddings"""
+    reception, visit = request.app[RECEPTION], request[VISIT]
+    wish = openai_requests.embedding(await json_body(request))
+    visit.model = wish.model
+    with reception.crowd.place(visit.key_name):
+        async with asyncio.timeout(reception.server.request_timeout_s + GUARD_S):
+            found = await reception.house.ensemble.embed(wish.model, wish.texts)
+    body = openai_wire.embedding_list(wish.model, found.vectors, found.prompt_tokens)
+    if wish.base64:
+        for entry in body["data"]:
+            entry["embedding"] = _base64(entry["embedding"])
+    return json_response(body)
+
+
+async def models(request: web.Request) -> web.StreamResponse:
+    """GET /v1/models: from memory, so that it never waits on a load."""
+    reception = request.app[RECEPTION]
+    return json_response(openai_wire.model_list(model_names(reception), created=reception.started_at))
+
+
+async def model(request: web.Request) -> web.StreamResponse:
+    """GET /v1/models/NAME"""
+    reception, name = request.app[RECEPTION], request.match_info["name"]
+    if name not in model_names(reception):
+        raise unknown_model(reception, name)
+    return json_response(openai_wire.model_entry(name, created=reception.started_at))
+
+
+def model_names(reception: Reception) -> list[str]:
+    """Return the names a caller may ask: the virtual models, then every student."""
+    return [*VIRTUAL_MODELS, *reception.house.roster.students]
+
+
+def unknown_model(reception: Reception, name: str) -> UnknownModel:
+    """Return the error for a name that nobody has."""
+    return UnknownModel(
+        f"there is no model {name[:80]!r}",
+        expected="one of " + ", ".join(model_names(reception)[:20]),
+        try_next="GET /v1/models lists them all",
+    )
+
+
+async def json_body(request: web.Request) -> dict[str, object]:
+    """Return the request's JSON object, read within the server's limits."""
+    server = request.app[RECEPTION].server
+    return parse_object(
+        await read_body(request, max_bytes=server.max_body_bytes, timeout_s=server.body_timeout_s)
+    )
+
+
+def json_response(body: object) -> web.Response:
+    """Return `body` as JSON."""
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+def _base64(vector: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

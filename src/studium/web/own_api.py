@@ -1,0 +1,56 @@
+"""Studium's own route: a question with choices about who answers it, and how the answer came about.
+
+`POST /api/ask` takes `question` (or `messages`) and, all optional: `model`, `complexity`, `strategy`, `students`, `domain`,
+`explain`, `timeout_s`, `stream`, `temperature`, `max_tokens`, `seed`, `stop`.
+"""
+
+from aiohttp import web
+
+from studium.records.answers import Query
+from studium.records.messages import Message
+from studium.web import conversation, fields
+from studium.web.delivery import deliver
+from studium.web.fields import Json
+from studium.web.openai_api import json_body
+from studium.web.openai_requests import Wish, choices_of, sampling_of
+from studium.web.reception import VISIT
+from studium.web.voices import AskVoice
+
+_KNOWN = {
+    "question", "messages", "model", "complexity", "strategy", "students", "domain", "explain", "timeout_s", "stream",
+    "temperature", "top_k", "top_p", "repeat_penalty", "max_tokens", "max_completion_tokens", "seed", "stop",
+}  # fmt: skip
+
+
+async def ask(request: web.Request) -> web.StreamResponse:
+    """POST /api/ask"""
+    wish = wish_of(await json_body(request))
+    return await deliver(request, wish, AskVoice(wish, request[VISIT].request_id))
+
+
+def wish_of(body: Json) -> Wish:
+    """Return what an /api/ask body asks for. Raises BadField or Unsupported."""
+    choices = choices_of(body)
+    query = Query(
+        messages=_messages(body),
+        model=fields.text(body, "model") or "auto",
+        complexity=choices.complexity,
+        strategy=choices.strategy,
+        students=choices.students,
+        domain=choices.domain,
+        sampling=sampling_of(body),
+        timeout_s=choices.timeout_s,
+    )
+    return Wish(
+        query,
+        stream=fields.flag(body, "stream"),
+        explain=choices.explain,
+        ignored=tuple(sorted(body.keys() - _KNOWN)),
+    )
+
+
+def _messages(body: Json) -> tuple[Message, ...]:
+    if body.get("messages") is not None:
+        return conversation.messages_of(body)
+    question = conversation.require_text(fields.text(body, "question"), "question")
+    return (Message("user", question),)

@@ -1,0 +1,227 @@
+"""What all endpoints share: the house behind them, the limits before them, and what is known of each visit.
+
+`House` is all that HTTP needs of a running Studium; `app.open_studium` gives one, tests give a fake.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from aiohttp import web
+
+from studium.config.schema import ServerConfig
+from studium.records.answers import Answer, AnswerEvent, Query
+from studium.records.messages import Embeddings
+from studium.records.models import ModelSpec, Residence, Student
+from studium.records.runs import RequestRecord
+from studium.telemetry import Metrics
+from studium.web.access import Crowd, Gate
+
+
+class Ensemble(Protocol):
+    """The one door to the students."""
+
+    async def answer(self, query: Query) -> Answer: ...
+
+    def stream(self, query: Query) -> AsyncGenerator[AnswerEvent, None]: ...
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings: ...
+
+
+class Roster(Protocol):
+    """Who there is."""
+
+    @property
+    def students(self) -> Mapping[str, Student]: ...
+
+
+class Fleet(Protocol):
+    """Who is in memory."""
+
+    async def load(self, student: Student, *, timeout_s: float = ...) -> None: ...
+
+    async def unload(self, model: ModelSpec) -> bool: ...
+
+    async def residences(self) -> list[Residence]: ...
+
+
+class RequestLog(Protocol):
+    """Where requests are remembered; never waits for the disk."""
+
+    @property
+    def trouble(self) -> str: ...
+
+    def log_request(self, record: RequestRecord) -> None: ...
+
+
+class Configured(Protocol):
+    """What the configuration says of the server."""
+
+    @property
+    def server(self) -> ServerConfig: ...
+
+
+class House(Protocol):
+    """A running Studium."""
+
+    @property
+    def config(self) -> Configured: ...
+
+    @property
+    def ensemble(self) -> Ensemble: ...
+
+    @property
+    def roster(self) -> Roster: ...
+
+    @property
+    def fleet(self) -> Fleet: ...
+
+    @property
+    def store(self) -> RequestLog: ...
+
+
+class Meters:
+    """What Prometheus is told of the endpoint."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.requests = metrics.counter(
+            "studium_requests_total", "Requests by route and status.", ("route", "status")
+        )
+        self.seconds = metrics.histogram(
+            "studium_request_seconds",
+            "Seconds from a request's headers to the end of its response.",
+            ("route",),
+        )
+        self.answer_seconds = metrics.histogram(
+            "studium_answer_seconds", "Seconds that the ensemble took.", ("complexity", "strategy")
+        )
+        self.answers = metrics.counter(
+            "studium_answers_total",
+            "Answers by complexity, strategy and status.",
+            ("complexity", "strategy", "status"),
+        )
+        self.members = metrics.counter(
+            "studium_members_total",
+            "Students' parts in answers, by what became of them.",
+            ("student", "fate"),
+        )
+        self.tokens = metrics.counter("studium_tokens_total", "Tokens of whole committees.", ("kind",))
+        self.errors = metrics.counter(
+            "studium_errors_total", "Requests that failed, by error code.", ("code",)
+        )
+        self.open = metrics.gauge("studium_requests_open", "Requests being answered now.")
+        self.connections = metrics.gauge("studium_connections_open", "Connections open now.")
+        self.resident_bytes = metrics.gauge(
+            "studium_model_resident_bytes", "Memory that a loaded model holds.", ("model",)
+        )
+        self.process_bytes = metrics.gauge(
+            "process_resident_memory_bytes", "Memory of this process, without its workers."
+        )
+
+    def count(self, answer: Answer) -> None:
+        """Count one answer and everybody's part in it."""
+        labels = (answer.complexity.value, answer.strategy)
+        self.answers.add(*labels, answer.status.value)
+        self.answer_seconds.observe(answer.seconds, *labels)
+        for member in answer.members:
+            self.members.add(member.student, member.fate.value)
+        self.tokens.add("prompt", amount=answer.prompt_tokens)
+        self.tokens.add("completion", amount=answer.completion_tokens)
+
+
+@dataclass(slots=True)
+class Visit:
+    """What is known of one request while it is served; the request log is written from it."""
+
+    request_id: str
+    path: str
+    began_at: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)
+    key_name: str = ""
+    model: str = ""
+    answer: Answer | None = None
+    error_code: str = ""
+
+    def record(self, status: int) -> RequestRecord:
+        """Return the line for the request log."""
+        record = RequestRecord(
+            request_id=self.request_id,
+            at=self.began_at,
+            path=self.path,
+            model=self.model,
+            status=status,
+            seconds=time.monotonic() - self.began,
+            api_key_name=self.key_name,
+            error_code=self.error_code,
+        )
+        return record if self.answer is None else _with_answer(record, self.answer)
+
+
+def _with_answer(record: RequestRecord, answer: Answer) -> RequestRecord:
+    return replace(
+        record,
+        strategy=answer.strategy,
+        complexity=answer.complexity.value,
+        answer_status=answer.status.value,
+        chosen_model=answer.chosen_model,
+        students_asked=len(answer.members),
+        students_answered=sum(member.answer is not None for member in answer.members),
+        agreement=answer.agreement,
+        confidence=answer.confidence,
+        prompt_tokens=answer.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
+        cost_usd=answer.cost_usd,
+    )
+
+
+class Reception:
+    """Holds what every endpoint needs, and knows whether the server is about to go."""
+
+    def __init__(self, house: House, gate: Gate, metrics: Metrics) -> None:
+        self.house = house
+        self.server = house.config.server
+        self.gate = gate
+        self.crowd = Crowd(self.server.concurrent_requests_per_key)
+        self.metrics = metrics
+        self.meters = Meters(metrics)
+        self.started_at = int(time.time())
+        self.draining = False
+        self.ending = False
+        self._open: set[asyncio.Task[object]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def enter(self, task: "asyncio.Task[object]") -> None:
+        """Note a request being answered by `task`."""
+        self._open.add(task)
+        self._idle.clear()
+        self.meters.open.set(len(self._open))
+
+    def leave(self, task: "asyncio.Task[object]") -> None:
+        """Note that the request is done."""
+        self._open.discard(task)
+        self.meters.open.set(len(self._open))
+        if not self._open:
+            self._idle.set()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Turn new requests away and wait for those that are open; False where some are left."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Cancel every open request; each of them still tells its client why."""
+        self.draining = self.ending = True
+        for task in self._open:
+            task.cancel()
+
+
+RECEPTION: web.AppKey[Reception] = web.AppKey("reception", Reception)
+VISIT: web.RequestKey[Visit] = web.RequestKey("visit", Visit)

@@ -1,0 +1,71 @@
+"""What the ensemble did, as the extra `studium` object and as headers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from studium.records.answers import Answer, MemberReply, MemoryMove
+
+Json = dict[str, Any]
+
+
+def report(answer: Answer, *, request_id: str, explain: bool = False, ignored: Sequence[str] = ()) -> Json:
+    """Return how the answer came about. With `explain` each student's words are in it."""
+    body: Json = {
+        "request_id": request_id,
+        "status": answer.status.value,
+        "strategy": answer.strategy,
+        "complexity": answer.complexity.value,
+        "domain": answer.domain,
+        "chosen_model": answer.chosen_model,
+        "answer": answer.answer,
+        "agreement": answer.agreement,
+        "confidence": answer.confidence,
+        "seconds": answer.seconds,
+        "calls_saved": answer.calls_saved,
+        "cost_usd": answer.cost_usd,
+        "flags": list(answer.flags),
+        "members": [_member(member, explain) for member in answer.members],
+        "moves": [_move(move) for move in answer.moves],
+    }
+    if ignored:
+        body["ignored_parameters"] = list(ignored)
+    return body
+
+
+def headers(answer: Answer) -> dict[str, str]:
+    """Return the same in brief, for programs that look at headers only."""
+    return {
+        "x-studium-strategy": answer.strategy,
+        "x-studium-complexity": answer.complexity.value,
+        "x-studium-status": answer.status.value,
+        "x-studium-chosen-model": answer.chosen_model,
+        "x-studium-agreement": f"{answer.agreement:.3f}",
+        "x-studium-confidence": f"{answer.confidence:.3f}",
+    }
+
+
+def _member(member: MemberReply, explain: bool) -> Json:
+    body: Json = {
+        "student": member.student,
+        "fate": member.fate.value,
+        "answer": member.answer,
+        "confidence": member.confidence,
+        "seconds": member.seconds,
+        "prompt_tokens": member.prompt_tokens,
+        "completion_tokens": member.completion_tokens,
+    }
+    if member.error:
+        body |= {"error": member.error, "error_code": member.error_code}
+    if explain:
+        body["text"] = member.text
+    return body
+
+
+def _move(move: MemoryMove) -> Json:
+    return {
+        "kind": move.kind.value,
+        "model": move.model,
+        "seconds": move.seconds,
+        "bytes": move.bytes,
+        "reason": move.reason,
+    }

@@ -1,0 +1,61 @@
+"""Health, readiness and metrics: what keeps answering when little else does. None of them waits on a model."""
+
+import asyncio
+
+import psutil
+from aiohttp import web
+
+from studium import telemetry
+from studium.errors import StudiumError
+from studium.web.openai_api import json_response
+from studium.web.reception import RECEPTION, Reception
+
+READING_TIMEOUT_S = 2.0
+
+
+async def home(request: web.Request) -> web.StreamResponse:
+    """GET /: a word for people and for clients that look whether somebody is there."""
+    return web.Response(text="Studium is running\n")
+
+
+async def healthz(request: web.Request) -> web.StreamResponse:
+    """GET /healthz: the process lives and its event loop turns."""
+    return json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.StreamResponse:
+    """GET /readyz: 200 where questions are taken, 503 where not. Trouble with the log does not stop answers."""
+    reception = request.app[RECEPTION]
+    students = len(reception.house.roster.students)
+    ready = bool(students) and not reception.draining
+    response = json_response(
+        {
+            "status": "ready" if ready else "not ready",
+            "stopping": reception.draining,
+            "students": students,
+            "store_trouble": reception.house.store.trouble,
+        }
+    )
+    response.set_status(200 if ready else 503)
+    return response
+
+
+async def metrics(request: web.Request) -> web.StreamResponse:
+    """GET /metrics in Prometheus' text format."""
+    reception = request.app[RECEPTION]
+    await _read_memory(reception)
+    return web.Response(body=reception.metrics.render(), headers={"Content-Type": telemetry.CONTENT_TYPE})
+
+
+async def _read_memory(reception: Reception) -> None:
+    meters = reception.meters
+    meters.process_bytes.set(psutil.Process().memory_info().rss)
+    meters.resident_bytes.clear()
+    try:
+        async with asyncio.timeout(READING_TIMEOUT_S):
+            residences = await reception.house.fleet.residences()
+    except (TimeoutError, StudiumError):
+        return  # an engine that cannot tell leaves a gap in its own series, not in all of them
+    for one in residences:
+        if one.resident_bytes is not None:
+            meters.resident_bytes.set(one.resident_bytes, one.model)

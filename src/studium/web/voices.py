@@ -1,0 +1,225 @@
+"""How each protocol speaks: an answer whole, or in pieces as it comes. Bytes out, nothing sent from here.
+
+A `Voice` serves one request. In a stream its parts come in this order: opening, deltas, then closing or failure;
+notes (heartbeats, progress) anywhere after the opening.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from studium.engines import ollama_wire, openai_wire
+from studium.engines.ollama_wire import Timing
+from studium.engines.openai_wire import Stamp
+from studium.errors import StudiumError
+from studium.records.answers import Answer, Delta, MoveKind
+from studium.records.messages import TokenLogprob
+from studium.web.failures import Dialect, error_json
+from studium.web.openai_requests import Wish
+from studium.web.report import report
+
+Json = dict[str, Any]
+EVENT_STREAM = "text/event-stream"
+NDJSON = "application/x-ndjson"
+
+
+class Voice(Protocol):
+    """One protocol's way to put an answer."""
+
+    content_type: str
+
+    def whole(self, answer: Answer) -> bytes:
+        """Return the body of an answer that is not streamed."""
+        ...
+
+    def opening(self) -> bytes:
+        """Return what a stream begins with; may be empty."""
+        ...
+
+    def delta(self, delta: Delta) -> bytes:
+        """Return one piece of text."""
+        ...
+
+    def note(self, text: str) -> bytes:
+        """Return a sign of life that clients do not take for text."""
+        ...
+
+    def closing(self, answer: Answer) -> bytes:
+        """Return everything after the last piece."""
+        ...
+
+    def failure(self, error: StudiumError) -> bytes:
+        """Return how a stream that broke ends."""
+        ...
+
+
+@dataclass(slots=True)
+class _EventStream:
+    """What OpenAI's two ways of completing have in common."""
+
+    wish: Wish
+    stamp: Stamp
+    request_id: str
+    content_type: str = EVENT_STREAM
+
+    def note(self, text: str) -> bytes:
+        return openai_wire.sse_comment(text)
+
+    def failure(self, error: StudiumError) -> bytes:
+        return openai_wire.sse(error_json(Dialect.OPENAI, error))
+
+    def _logprobs(self, said: Answer | Delta) -> Sequence[TokenLogprob] | None:
+        return None if self.wish.query.top_logprobs is None else said.logprobs
+
+    def _report(self, answer: Answer) -> Json:
+        wish = self.wish
+        return report(answer, request_id=self.request_id, explain=wish.explain, ignored=wish.ignored)
+
+    def _end(self, answer: Answer, last_chunk: Json, kind: str) -> bytes:
+        parts = openai_wire.sse(last_chunk)
+        if self.wish.include_usage:
+            parts += openai_wire.sse(openai_wire.usage_chunk(self.stamp, usage_of(answer), kind=kind))
+        return parts + openai_wire.SSE_DONE
+
+
+class ChatVoice(_EventStream):
+    """/v1/chat/completions."""
+
+    def whole(self, answer: Answer) -> bytes:
+        return orjson.dumps(
+            openai_wire.chat_completion(
+                self.stamp,
+                answer.text,
+                answer.finish.value,
+                usage_of(answer),
+                logprobs=self._logprobs(answer),
+                studium=self._report(answer),
+            )
+        )
+
+    def opening(self) -> bytes:
+        return openai_wire.sse(openai_wire.chat_role_chunk(self.stamp))
+
+    def delta(self, delta: Delta) -> bytes:
+        return openai_wire.sse(openai_wire.chat_chunk(self.stamp, delta.text, logprobs=self._logprobs(delta)))
+
+    def closing(self, answer: Answer) -> bytes:
+        chunk = openai_wire.chat_finish_chunk(self.stamp, answer.finish.value, studium=self._report(answer))
+        return self._end(answer, chunk, "chat.completion.chunk")
+
+
+class CompletionVoice(_EventStream):
+    """/v1/completions."""
+
+    def whole(self, answer: Answer) -> bytes:
+        return orjson.dumps(
+            openai_wire.text_completion(
+                self.stamp,
+                answer.text,
+                answer.finish.value,
+                usage_of(answer),
+                logprobs=self._logprobs(answer),
+                studium=self._report(answer),
+            )
+        )
+
+    def opening(self) -> bytes:
+        return b""
+
+    def delta(self, delta: Delta) -> bytes:
+        chunk = openai_wire.text_completion_chunk(self.stamp, delta.text, logprobs=self._logprobs(delta))
+        return openai_wire.sse(chunk)
+
+    def closing(self, answer: Answer) -> bytes:
+        chunk = openai_wire.text_completion_chunk(
+            self.stamp, "", answer.finish.value, studium=self._report(answer)
+        )
+        return self._end(answer, chunk, "text_completion")
+
+
+@dataclass(slots=True)
+class OllamaVoice:
+    """/api/chat and /api/generate, which differ in how a line is built."""
+
+    wish: Wish
+    model: str
+    request_id: str
+    line: Callable[[str, float, str], Json]
+    final: Callable[..., Json]
+    content_type: str = NDJSON
+
+    def whole(self, answer: Answer) -> bytes:
+        return orjson.dumps(self._final(answer, answer.text))
+
+    def opening(self) -> bytes:
+        return b""
+
+    def delta(self, delta: Delta) -> bytes:
+        return ollama_wire.ndjson(self.line(self.model, time.time(), delta.text))
+
+    def note(self, text: str) -> bytes:
+        # NDJSON has no comments: a line that adds no text is the only sign of life every client takes.
+        return ollama_wire.ndjson(self.line(self.model, time.time(), ""))
+
+    def closing(self, answer: Answer) -> bytes:
+        return ollama_wire.ndjson(self._final(answer, ""))
+
+    def failure(self, error: StudiumError) -> bytes:
+        return ollama_wire.ndjson(error_json(Dialect.OLLAMA, error))
+
+    def _final(self, answer: Answer, text: str) -> Json:
+        extra = report(answer, request_id=self.request_id, explain=self.wish.explain)
+        return self.final(
+            self.model, time.time(), answer.finish.value, timing_of(answer), text=text, studium=extra
+        )
+
+
+@dataclass(slots=True)
+class AskVoice:
+    """/api/ask: the report itself, and in a stream one JSON object per line with a `kind`."""
+
+    wish: Wish
+    request_id: str
+    content_type: str = NDJSON
+
+    def whole(self, answer: Answer) -> bytes:
+        return orjson.dumps(self._body(answer))
+
+    def opening(self) -> bytes:
+        return b""
+
+    def delta(self, delta: Delta) -> bytes:
+        return ollama_wire.ndjson({"kind": "delta", "text": delta.text})
+
+    def note(self, text: str) -> bytes:
+        return ollama_wire.ndjson({"kind": "progress", "text": text})
+
+    def closing(self, answer: Answer) -> bytes:
+        return ollama_wire.ndjson({"kind": "answer"} | self._body(answer))
+
+    def failure(self, error: StudiumError) -> bytes:
+        return ollama_wire.ndjson({"kind": "error", "error": str(error), "code": error.code})
+
+    def _body(self, answer: Answer) -> Json:
+        body = {"text": answer.text, "finish": answer.finish.value, "usage": usage_of(answer)}
+        wish = self.wish
+        return body | report(answer, request_id=self.request_id, explain=wish.explain, ignored=wish.ignored)
+
+
+def usage_of(answer: Answer) -> Json:
+    """Return the tokens of the whole committee."""
+    return openai_wire.usage(answer.prompt_tokens, answer.completion_tokens)
+
+
+def timing_of(answer: Answer) -> Timing:
+    """Return the durations Ollama tells; generating is what its students did, one after another or not."""
+    return Timing(
+        total_s=answer.seconds,
+        load_s=sum(move.seconds for move in answer.moves if move.kind is MoveKind.LOAD),
+        prompt_tokens=answer.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
+        completion_s=sum(member.generate_seconds for member in answer.members),
+    )
