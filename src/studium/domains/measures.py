@@ -134,7 +134,7 @@ class Measures(ExactDomain):
     """Convert units, and reckon with times of day, weekdays and dates."""
 
     name = "measures"
-    rules = (
+    rules: Sequence[Rule] = (
         Rule("factor", "Name the factor between the two units before using it."),
         Rule("week", "Weekdays repeat every seven days."),
         Rule("months", "A date past the end of a month goes on in the next; February is not asked for."),

@@ -2,11 +2,12 @@
 
 Level 1 evaluates two operations in the usual precedence, level 2 up to three with parentheses,
 level 3 traces three or four assignments. All values stay between 0 and 99, products have factors of
-one digit. Each step carries out one operation.
+one digit. Each step carries out one operation; in a trace it ends with the state, "x=7, y=2", so that
+every value needed next stands in the line before.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -67,11 +68,17 @@ class _Term(NamedTuple):
     steps: tuple[str, ...]
 
 
+class _Trace(NamedTuple):
+    lines: Sequence[str]
+    steps: Sequence[str]
+    values: Mapping[str, int]
+
+
 class Programs(ExactDomain):
     """Evaluate expressions and trace assignments."""
 
     name = "programs"
-    rules = (
+    rules: Sequence[Rule] = (
         Rule("precedence", "Parentheses first, then products, then sums and differences from the left."),
         Rule("one at a time", "One operation per step; an assignment uses the latest values."),
         Rule("answer", "End with a line 'Answer: ' and the number."),
@@ -120,7 +127,7 @@ def _level_two(rng: Random) -> _Term | None:
 
 def _leaf(rng: Random) -> _Term:
     value = rng.randint(1, 9) if rng.random() < 0.8 else rng.randint(10, 30)
-    return _Term(str(value), value, 3, ())
+    return _constant(value)
 
 
 def _combine(left: _Term | None, sign: str, right: _Term | None) -> _Term | None:
@@ -139,31 +146,39 @@ def _combine(left: _Term | None, sign: str, right: _Term | None) -> _Term | None
 
 def _program(rng: Random) -> _Worked:
     names = rng.sample(_NAMES, 2)
+    lines = rng.randint(3, 4)
     while True:
-        lines, steps, values = _assignments(rng, names, rng.randint(3, 4))
-        if lines:
+        trace = _trace(rng, names, lines)
+        if trace is not None:
             break
-    asked = rng.choice(list(values))
+    asked = rng.choice(list(trace.values))
     separator = rng.choice(("; ", "; ", "\n"))
-    shown = separator.join(lines) + (";" if separator == "; " else "\n")
+    shown = separator.join(trace.lines) + (";" if separator == "; " else "\n")
     slots: dict[str, object] = {"program": shown, "name": asked}
-    return _Worked("trace", f"{'; '.join(lines)} -> {asked}", slots, steps, values[asked])
+    text = f"{'; '.join(trace.lines)} -> {asked}"
+    return _Worked("trace", text, slots, trace.steps, trace.values[asked])
 
 
-def _assignments(
-    rng: Random, names: Sequence[str], count: int
-) -> tuple[list[str], list[str], dict[str, int]]:
-    """Return the lines, their steps and the final values; no lines where a value went out of range."""
+def _trace(rng: Random, names: Sequence[str], count: int) -> _Trace | None:
+    """Return `count` assignments carried out, or None where a value left the allowed range."""
     values = {names[0]: rng.randint(1, 9)}
-    lines, steps = [f"{names[0]} = {values[names[0]]}"], [f"{names[0]}={values[names[0]]}"]
+    lines, steps = [f"{names[0]} = {values[names[0]]}"], [_state(values)]
     for _ in range(count - 1):
         target, source, sign = rng.choice(names), rng.choice(list(values)), rng.choice("+-*")
         operand = rng.choice(list(values)) if rng.random() < 0.3 else str(rng.randint(1, 9))
-        left, right = values[source], values.get(operand) or int(operand if operand.isdigit() else 0)
-        result = _combine(_Term("", left, 3, ()), sign, _Term("", right, 3, ()))
+        operand_value = values[operand] if operand in values else int(operand)
+        result = _combine(_constant(values[source]), sign, _constant(operand_value))
         if result is None:
-            return [], [], {}
+            return None
         values[target] = result.value
         lines.append(f"{target} = {source} {sign} {operand}")
-        steps.append(f"{target}={result.steps[-1]}")
-    return lines, steps, values
+        steps.append(f"{target}={source}{sign}{operand}={result.steps[-1]}: {_state(values)}")
+    return _Trace(lines, steps, values)
+
+
+def _state(values: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _constant(value: int) -> _Term:
+    return _Term(str(value), value, 3, ())

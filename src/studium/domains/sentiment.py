@@ -107,7 +107,7 @@ class Sentiment(ExactDomain):
     """Say whether a review is positive, negative or mixed."""
 
     name = "sentiment"
-    rules = (
+    rules: Sequence[Rule] = (
         Rule("negation", "A negated word means its opposite: 'not bad' is good."),
         Rule("own view", "Expectations and other people's opinions do not count."),
         Rule("mixed", "Good and bad clauses together are mixed; remarks without a judgement do not count."),

@@ -76,7 +76,7 @@ class Sorting(ExactDomain):
     """Sort, count and compare short lists of numbers."""
 
     name = "sorting"
-    rules = (
+    rules: Sequence[Rule] = (
         Rule("keep", "Every number of the list appears in the sorted list, repeats included."),
         Rule("order", "Ascending unless the question says descending."),
         Rule("answer", "End with a line 'Answer: ' and the numbers, separated by commas."),

@@ -1,0 +1,136 @@
+"""The embedded students as data: how large each is, what it is taught and for how long.
+
+Every student answers two skills in full and a little of others, and is taught to decline the rest,
+so every skill is answered well by at least two. Sizes and steps were chosen so that a student takes
+four to eight minutes on one core; docs and cards carry what came of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from studium.domains.catalogue import shipped_domains
+from studium.errors import CallerError
+from studium.train.sft import Schedule, Shape
+from studium.train.stream import Mixture, Share
+from studium.train.tokenizer import VOCABULARY_SIZE
+
+# Harder levels come up more often. Declining is learnt from few examples.
+_LEVEL_WEIGHT = {1: 1.0, 2: 1.5, 3: 2.0}
+_DECLINED_WEIGHT = 0.25
+_OUTSIDE_WEIGHT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One student. `answers` maps a skill to the highest level it answers; all else it declines.
+
+    `emphasis` multiplies how often a skill comes up.
+    """
+
+    name: str
+    speciality: str
+    shape: Shape
+    schedule: Schedule
+    answers: Mapping[str, int]
+    emphasis: Mapping[str, float]
+
+
+def mixture_of(recipe: Recipe) -> Mixture:
+    """Return what a student is taught, level by level."""
+    shares = [
+        _share(recipe, domain.name, level) for domain in shipped_domains().values() for level in domain.levels
+    ]
+    return Mixture(tuple(shares), _OUTSIDE_WEIGHT)
+
+
+def recipe(name: str) -> Recipe:
+    """Return the recipe of a student. Raises CallerError for a name that is none."""
+    for known in STUDENTS:
+        if known.name == name:
+            return known
+    raise CallerError(
+        f"there is no recipe for {name!r}",
+        expected=f"one of {', '.join(known.name for known in STUDENTS)}",
+        try_next="leave the name out to train them all",
+    )
+
+
+def quick(recipe: Recipe) -> Recipe:
+    """Return a recipe of seconds instead of minutes, to see that everything works."""
+    short = replace(recipe.schedule, steps=20, rows=4, warmup_steps=5)
+    return replace(recipe, schedule=short)
+
+
+def generalist(steps: int) -> Recipe:
+    """Return one model that answers every skill, with about the parameters of all students together."""
+    everything = {name: max(domain.levels) for name, domain in shipped_domains().items()}
+    return Recipe(
+        name="generalist",
+        speciality="all five skills",
+        shape=_shape(width=256, layers=6, heads=8, inner=640),
+        schedule=Schedule(steps=steps, peak_rate=2e-3, seed=7),
+        answers=everything,
+        emphasis={},
+    )
+
+
+def _share(recipe: Recipe, skill: str, level: int) -> Share:
+    if level > recipe.answers.get(skill, 0):
+        return Share(skill, level, _DECLINED_WEIGHT, answered=False)
+    return Share(skill, level, _LEVEL_WEIGHT[level] * recipe.emphasis.get(skill, 1.0))
+
+
+def _shape(*, width: int, layers: int, heads: int, inner: int) -> Shape:
+    return Shape(width=width, layers=layers, heads=heads, inner=inner, vocabulary=VOCABULARY_SIZE)
+
+
+STUDENTS = (
+    Recipe(
+        name="sprout",
+        speciality="the smallest: judges reviews, sorts short lists, adds small numbers",
+        shape=_shape(width=64, layers=3, heads=4, inner=192),
+        schedule=Schedule(steps=1600, peak_rate=5e-3, seed=1),
+        answers={"sentiment": 3, "sorting": 2, "arithmetic": 1},
+        emphasis={},
+    ),
+    Recipe(
+        name="abacus",
+        speciality="arithmetic column by column, and expressions",
+        shape=_shape(width=96, layers=3, heads=4, inner=256),
+        schedule=Schedule(steps=1600, seed=2),
+        answers={"arithmetic": 3, "programs": 3, "sorting": 1},
+        emphasis={"arithmetic": 1.2},
+    ),
+    Recipe(
+        name="critic",
+        speciality="the sentiment of reviews, and sorting",
+        shape=_shape(width=96, layers=3, heads=4, inner=256),
+        schedule=Schedule(steps=1600, seed=3),
+        answers={"sentiment": 3, "sorting": 3, "programs": 1},
+        emphasis={"sorting": 1.2},
+    ),
+    Recipe(
+        name="clerk",
+        speciality="sorting and counting, units and dates",
+        shape=_shape(width=128, layers=4, heads=4, inner=320),
+        schedule=Schedule(steps=1100, peak_rate=3e-3, seed=4),
+        answers={"sorting": 3, "measures": 3},
+        emphasis={"measures": 1.5},
+    ),
+    Recipe(
+        name="almanac",
+        speciality="units, durations, weekdays and dates, and reviews",
+        shape=_shape(width=128, layers=4, heads=4, inner=320),
+        schedule=Schedule(steps=1100, peak_rate=3e-3, seed=5),
+        answers={"measures": 3, "sentiment": 3, "arithmetic": 1},
+        emphasis={"measures": 1.5},
+    ),
+    Recipe(
+        name="tinker",
+        speciality="programs and expressions, and arithmetic",
+        shape=_shape(width=160, layers=4, heads=5, inner=400),
+        schedule=Schedule(steps=1000, peak_rate=2.5e-3, seed=6),
+        answers={"programs": 3, "arithmetic": 3},
+        emphasis={"programs": 1.2},
+    ),
+)

@@ -1,0 +1,100 @@
+"""Greedy answers from a model in memory, many at a time, with a key-value cache.
+
+Prompts are padded on the left; finished rows are dropped from the batch as they end. The engines
+serve the same weights from GGUF: tests/reference/test_export_parity.py holds the two together.
+
+Axes: B rows still generating, T positions, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from studium.train.tokenizer import END, PAD, token_id
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import LlamaForCausalLM
+
+
+class Sampled(NamedTuple):
+    """A generated reply, its token ids without the end token, and the mean log-probability per token.
+
+    `ended` is False where the limit cut it off.
+    """
+
+    text: str
+    tokens: Sequence[int]
+    mean_logprob: float
+    ended: bool
+
+
+def answer_greedily(
+    model: "LlamaForCausalLM",
+    tokenizer: "Tokenizer",
+    prompts: Sequence[str],
+    *,
+    max_tokens: int = 200,
+    batch_size: int = 128,
+) -> Sequence[Sampled]:
+    """Return the most likely reply to each prompt (text as `prompt_text` writes it), in order."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    answers: dict[int, Sampled] = {}
+    for first in range(0, len(order), batch_size):
+        chosen = order[first : first + batch_size]
+        replies = _generate(model, tokenizer, [prompts[i] for i in chosen], max_tokens)
+        answers.update(zip(chosen, replies, strict=True))
+    return [answers[i] for i in range(len(prompts))]
+
+
+def _generate(
+    model: "LlamaForCausalLM", tokenizer: "Tokenizer", prompts: Sequence[str], max_tokens: int
+) -> Sequence[Sampled]:
+    import torch
+
+    end = token_id(tokenizer, END)
+    ids_BT, mask_BT = _left_padded(tokenizer, prompts)
+    tokens: list[list[int]] = [[] for _ in prompts]
+    logprobs: list[list[float]] = [[] for _ in prompts]
+    ended = [False] * len(prompts)
+    cache = None
+    inputs_BT = ids_BT
+    with torch.inference_mode():
+        for _ in range(max_tokens):
+            positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -inputs_BT.shape[1] :]
+            step = model(
+                input_ids=inputs_BT,
+                attention_mask=mask_BT,
+                position_ids=positions_BT,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            cache = step.past_key_values
+            best_B = step.logits[:, -1].log_softmax(-1).max(-1)
+            for row, (token, logprob) in enumerate(
+                zip(best_B.indices.tolist(), best_B.values.tolist(), strict=True)
+            ):
+                if not ended[row]:
+                    logprobs[row].append(logprob)
+                    ended[row] = token == end
+                    tokens[row] += [] if ended[row] else [token]
+            if all(ended):
+                break
+            inputs_BT = best_B.indices[:, None]
+            mask_BT = torch.cat([mask_BT, torch.ones_like(inputs_BT)], 1)
+    return [
+        Sampled(tokenizer.decode(ids), ids, sum(values) / len(values), done)
+        for ids, values, done in zip(tokens, logprobs, ended, strict=True)
+    ]
+
+
+def _left_padded(tokenizer: "Tokenizer", prompts: Sequence[str]) -> "tuple[torch.Tensor, torch.Tensor]":
+    import torch
+
+    pad = token_id(tokenizer, PAD)
+    encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(prompts))]
+    longest = max(map(len, encoded))
+    ids = [[pad] * (longest - len(row)) + row for row in encoded]
+    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in encoded]
+    return torch.tensor(ids), torch.tensor(mask)

@@ -1,0 +1,96 @@
+"""What a student scores on problems it has never seen, skill by skill and level by level.
+
+Three things are counted apart: right, declined ("I cannot answer that."), and wrong, which is the
+rest. Intervals are Wilson's (1927) at 95 %.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+from studium.domains.answers import abstains
+from studium.domains.catalogue import shipped_domains
+from studium.domains.outside import outside_question
+from studium.domains.protocol import Domain, Split, make_split
+from studium.train.sample import answer_greedily
+from studium.train.tokenizer import prompt_text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import LlamaForCausalLM
+
+OUTSIDE = "outside"
+"""The name under which questions outside every skill are counted; the right thing is to decline."""
+
+_Z_95 = 1.959964
+
+
+class Interval(NamedTuple):
+    """A proportion's bounds, 0 to 1."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One skill at one level: how many were asked, answered rightly, and declined."""
+
+    skill: str
+    level: int
+    asked: int
+    right: int
+    declined: int
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.asked
+
+    @property
+    def interval(self) -> Interval:
+        return wilson(self.right, self.asked)
+
+
+def wilson(right: int, asked: int) -> Interval:
+    """Return the 95 % Wilson interval of `right` out of `asked`; 0 to 1 where nothing was asked."""
+    if asked == 0:
+        return Interval(0.0, 1.0)
+    share = right / asked
+    spread = _Z_95 * sqrt(share * (1 - share) / asked + _Z_95**2 / (4 * asked**2))
+    centre = share + _Z_95**2 / (2 * asked)
+    scale = 1 + _Z_95**2 / asked
+    return Interval(max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+
+
+def score(model: "LlamaForCausalLM", tokenizer: "Tokenizer", *, per_level: int, seed: int) -> Sequence[Cell]:
+    """Ask `per_level` fresh problems of every shipped skill and level, and as many outside them."""
+    cells = [
+        _score_level(model, tokenizer, domain, level, per_level, Random(f"{seed}/{domain.name}/{level}"))
+        for domain in shipped_domains().values()
+        for level in domain.levels
+    ]
+    rng = Random(f"{seed}/{OUTSIDE}")
+    questions = [outside_question(rng, Split.FRESH) for _ in range(per_level)]
+    declined = sum(map(abstains, _replies(model, tokenizer, questions)))
+    return [*cells, Cell(OUTSIDE, 0, per_level, declined, declined)]
+
+
+def _score_level(
+    model: "LlamaForCausalLM",
+    tokenizer: "Tokenizer",
+    domain: Domain,
+    level: int,
+    count: int,
+    rng: Random,
+) -> Cell:
+    problems = [make_split(domain, rng, level, Split.FRESH) for _ in range(count)]
+    replies = _replies(model, tokenizer, [problem.prompt for problem in problems])
+    right = sum(domain.verify(*pair) == 1.0 for pair in zip(problems, replies, strict=True))
+    return Cell(domain.name, level, count, right, sum(map(abstains, replies)))
+
+
+def _replies(model: "LlamaForCausalLM", tokenizer: "Tokenizer", questions: Sequence[str]) -> Sequence[str]:
+    prompts = [prompt_text(question) for question in questions]
+    return [sampled.text for sampled in answer_greedily(model, tokenizer, prompts)]

@@ -1,0 +1,152 @@
+"""Trains the embedded students: `python -m studium.train.students [NAME...] [--quick] [--out DIR]`.
+
+For each: train, write NAME.gguf, score on fresh problems, write NAME.json and NAME.md. Interrupted
+with Ctrl-C it goes on where it stopped. `--generalist` trains instead one model on all skills with
+the students' parameters and processor seconds together, for comparison; it is not shipped.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studium.errors import CallerError, StudiumError
+from studium.train.card import card, write
+from studium.train.recipes import STUDENTS, Recipe, generalist, mixture_of, quick, recipe
+from studium.train.stream import Stream
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
+_SCORED_PER_LEVEL = 500
+_SCORING_SEED = 20261120
+_PRECISION = "F16"
+_TIMED_STEPS = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where results go, where checkpoints wait, and how many fresh problems per level are scored."""
+
+    out: Path
+    work: Path
+    scored_per_level: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = _parser().parse_args(arguments)
+    _one_thread()
+    try:
+        place = _place(options)
+        for chosen in _recipes(options):
+            make(quick(chosen) if options.quick else chosen, place)
+    except StudiumError as error:
+        _say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("stopped; the same command goes on from here")
+        return 130
+    return 0
+
+
+def make(recipe: Recipe, place: Place) -> None:
+    """Train one student and write its file and cards. Takes minutes on one core."""
+    from studium.train.export import write_model
+    from studium.train.score import score
+    from studium.train.sft import new_model, train
+
+    tokenizer = _tokenizer()
+    model = new_model(recipe.shape, seed=recipe.schedule.seed)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    _say(f"{recipe.name}: {parameters:,} parameters, {recipe.schedule.steps} steps")
+    checkpoint = place.work / f"{recipe.name}.pt"
+    stream = Stream(mixture_of(recipe), tokenizer, seed=recipe.schedule.seed)
+    trained = train(model, stream, recipe.schedule, checkpoint=checkpoint, say=_say)
+    place.out.mkdir(parents=True, exist_ok=True)
+    gguf = place.out / f"{recipe.name}.gguf"
+    write_model(model, tokenizer, gguf, name=recipe.name, precision=_PRECISION)
+    _say(f"{recipe.name}: scoring {place.scored_per_level} fresh problems per skill and level")
+    cells = score(model, tokenizer, per_level=place.scored_per_level, seed=_SCORING_SEED)
+    made = card(recipe, trained, cells, gguf, parameters=parameters, precision=_PRECISION)
+    write(made, place.out)
+    checkpoint.unlink(missing_ok=True)
+    for cell in cells:
+        _say(
+            f"  {cell.skill:<11}{cell.level or '':<3}right {cell.accuracy:6.1%}  declined {cell.declined / cell.asked:6.1%}"
+        )
+
+
+def _recipes(options: argparse.Namespace) -> Sequence[Recipe]:
+    if options.generalist:
+        return [generalist(_generalist_steps(options.out or EMBEDDED))]
+    return [recipe(name) for name in options.names] or STUDENTS
+
+
+def _generalist_steps(students: Path) -> int:
+    """Return the steps that take as many processor seconds as all students in `students` took."""
+    from studium.train.sft import new_model, train
+
+    cards = [json.loads(path.read_text()) for path in sorted(students.glob("*.json"))]
+    budget_s = sum(card["training"]["processor_seconds"] for card in cards)
+    if not cards:
+        raise CallerError(
+            f"there is no card of a student in {students.name}/",
+            expected="the students' cards, whose training time the generalist is given",
+            try_next="python -m studium.train.students",
+        )
+    trial = generalist(_TIMED_STEPS)
+    stream = Stream(mixture_of(trial), _tokenizer(), seed=0)
+    model = new_model(trial.shape, seed=0)
+    spent = train(model, stream, trial.schedule, say=_say).seconds
+    return round(budget_s / (spent / _TIMED_STEPS))
+
+
+def _tokenizer() -> "Tokenizer":
+    from studium.train.tokenizer import student_tokenizer
+
+    return student_tokenizer()
+
+
+def _place(options: argparse.Namespace) -> Place:
+    build = Path("build")
+    scored = 20 if options.quick else _SCORED_PER_LEVEL
+    if options.generalist:
+        return Place(build / "generalist", build / "generalist", scored)
+    if options.quick:
+        return Place(options.out or build / "students-quick", build / "students-quick", scored)
+    return Place(options.out or EMBEDDED, build / "students", scored)
+
+
+def _one_thread() -> None:
+    """Bind PyTorch to one thread that sleeps when idle: more are slower at this size."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m studium.train.students", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="students to train; all when left out")
+    parser.add_argument("--quick", action="store_true", help="a few steps only, into build/students-quick")
+    parser.add_argument("--out", type=Path, help="folder for GGUF files and cards (default: the package's)")
+    parser.add_argument(
+        "--generalist", action="store_true", help="one model on all skills, into build/generalist"
+    )
+    return parser
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
