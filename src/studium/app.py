@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from studium.config import Config, EngineConfig
 from studium.engines.protocol import Engine
@@ -12,8 +13,9 @@ from studium.errors import ConfigurationError
 from studium.fleet import Fleet
 from studium.fleet.residency import Limits
 from studium.hardware import detect_budget, snapshot
-from studium.records.answers import Complexity
+from studium.records.answers import Answer, Complexity, Query
 from studium.records.hardware import MemoryBudget
+from studium.records.messages import Message
 from studium.registry import LLAMACPP, Roster, build_roster
 from studium.serve import Ensemble, EnsembleLimits
 from studium.store import Store, open_store
@@ -33,6 +35,10 @@ class Studium:
     ensemble: Ensemble
     budget: MemoryBudget
     started_at: float
+
+    async def ask(self, question: str, **choices: Any) -> Answer:
+        """Answer one plain question; `choices` are fields of `Query`. Raises what `Ensemble.answer` raises."""
+        return await self.ensemble.answer(Query(messages=(Message("user", question),), **choices))
 
 
 @asynccontextmanager

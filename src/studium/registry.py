@@ -5,10 +5,12 @@ trained. The card tells what it scores on fresh problems; the ensemble orders an
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from studium.config import Config, ModelConfig, StudentConfig
 from studium.errors import StudiumBug
@@ -59,7 +61,7 @@ def _embedded(path: Path) -> Student:
             ),
             sampling=Sampling(temperature=0.0),
             speciality=card["speciality"],
-            skills={name: score["score"] for name, score in card["skills"].items()},
+            skills=_skills(card["scores"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StudiumBug(
@@ -67,6 +69,16 @@ def _embedded(path: Path) -> Student:
             expected=f"a card written by training, at {path}",
             try_next="reinstall Studium",
         ) from error
+
+
+def _skills(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Share of fresh problems right in each skill, all levels together."""
+    asked: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    for score in scores:
+        asked[score["skill"]] += score["asked"]
+        right[score["skill"]] += score["right"]
+    return {skill: right[skill] / asked[skill] for skill in asked}
 
 
 def _model(config: ModelConfig) -> ModelSpec:

@@ -64,7 +64,8 @@ class _Tenant:
     state: TenantState
     bytes: int
     load_seconds: float
-    since: float
+    idle_since: float
+    loaded_at: float = 0.0
     in_flight: int = 0
     died: bool = False
     task: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -212,7 +213,7 @@ class Residency:
             ],
             tenants=[
                 Tenant(
-                    name, t.state, t.bytes, t.model.slots, t.in_flight, max(0.0, now - t.since), t.load_seconds
+                    name, t.state, t.bytes, t.model.slots, t.in_flight, max(0.0, now - t.idle_since), t.load_seconds
                 )
                 for name, t in self._tenants.items()
             ],
@@ -227,7 +228,7 @@ class Residency:
         if ask.grant.done():  # withdrawn between the plan and now
             return
         tenant.in_flight += 1
-        waited_for_load = tenant.load_seconds if tenant.since >= ask.since else 0.0
+        waited_for_load = tenant.load_seconds if tenant.loaded_at >= ask.since else 0.0
         ask.grant.set_result(Grant(waited_for_load))
 
     def _withdraw(self, ask: _Ask) -> None:
@@ -244,7 +245,7 @@ class Residency:
     def _release(self, name: str, died: bool) -> None:
         tenant = self._tenants[name]
         tenant.in_flight -= 1
-        tenant.since = self._clock()
+        tenant.idle_since = self._clock()
         tenant.died = tenant.died or died
         if tenant.died and tenant.state is TenantState.RESIDENT and tenant.in_flight == 0:
             self._begin_unload(tenant, "its process died")
@@ -289,7 +290,7 @@ class Residency:
     def _loaded(self, tenant: _Tenant, residence: Residence, seconds: float, reason: str) -> None:
         tenant.state = TenantState.RESIDENT
         tenant.load_seconds = seconds
-        tenant.since = self._clock()
+        tenant.idle_since = tenant.loaded_at = self._clock()
         self._profiles.loaded(tenant.model, seconds=seconds, peak_bytes=residence.peak_bytes)
         self._remember(MemoryMove(MoveKind.LOAD, tenant.model.name, seconds, residence.resident_bytes, reason))
 

@@ -75,8 +75,8 @@ class Driver:
             student.name: asyncio.create_task(self._ask_student(student, events, live=batch.live))
             for student in batch.students
         }
-        yield Progress(f"asking {', '.join(tasks)}")
         try:
+            yield Progress(f"asking {', '.join(tasks)}")
             while len(got) < len(tasks):
                 event = await events.get()
                 if isinstance(event, Delta):
