@@ -1,0 +1,162 @@
+"""What a GGUF file says about itself, read without loading a weight.
+
+The file is not trusted: every count and length is held against the bytes that are really there before
+anything is read or kept, so a header that claims the moon costs nothing. Vocabularies are stepped over.
+Source of the layout: ggml's docs/gguf.md, versions 2 and 3, little-endian.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+MAX_NAME_BYTES = 65_535
+MAX_KEPT_BYTES = 1024 * 1024
+MAX_KEPT_ITEMS = 4096
+MAX_DIMENSIONS = 4
+_MAX_ALIGNMENT = 65_536
+
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+# ggml type: (weights in a block, bytes of a block). A type that is not here is not measured.
+_BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 30: (1, 2)}
+_BLOCKS |= {10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210)}
+
+
+class BrokenGguf(ValueError):
+    """The file is no GGUF file, or not a whole one; the text says where it goes wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An array too long, or a text too large, to be kept; `length` is its items or bytes."""
+
+    length: int
+
+
+Value = int | float | bool | str | tuple[int | float | bool, ...] | LeftOut
+
+
+@dataclass(frozen=True, slots=True)
+class GgufHeader:
+    """A header: its metadata, how many tensors it lists, and where their bytes begin and should end."""
+
+    metadata: Mapping[str, Value]
+    tensors: int
+    data_offset: int
+    file_bytes: int
+
+    @property
+    def data_bytes(self) -> int:
+        return self.file_bytes - self.data_offset
+
+
+def read_gguf(path: Path) -> GgufHeader:
+    """Read the header of a GGUF file. Blocks on the disk. Raises BrokenGguf, or OSError."""
+    with path.open("rb") as file:
+        return _Reader(file, path.stat().st_size).header()
+
+
+class _Reader:
+    def __init__(self, file: BinaryIO, file_bytes: int) -> None:
+        self._file = file
+        self._file_bytes = file_bytes
+        self._left = file_bytes
+
+    def header(self) -> GgufHeader:
+        if self._bytes(4, "the magic number") != b"GGUF":
+            raise BrokenGguf("does not begin with GGUF")
+        version = self._number("I")
+        if version not in (2, 3):
+            raise BrokenGguf(f"GGUF version {version}, not 2 or 3")
+        num_tensors, num_entries = int(self._number("Q")), int(self._number("Q"))
+        self._fits(num_entries, 13, "metadata entries")
+        metadata = {self._name(): self._value(int(self._number("I"))) for _ in range(num_entries)}
+        self._fits(num_tensors, 24, "tensors")
+        data_end = max((self._tensor() for _ in range(num_tensors)), default=0)
+        alignment = metadata.get("general.alignment", 32)
+        if not isinstance(alignment, int) or not 0 < alignment <= _MAX_ALIGNMENT:
+            raise BrokenGguf(f"an alignment of {alignment}")
+        data_offset = -(-(self._file_bytes - self._left) // alignment) * alignment
+        if num_tensors and data_offset + data_end > self._file_bytes:
+            raise BrokenGguf(
+                f"is cut short: {self._file_bytes:,} bytes, its tensors end at {data_offset + data_end:,}"
+            )
+        return GgufHeader(metadata, num_tensors, min(data_offset, self._file_bytes), self._file_bytes)
+
+    def _tensor(self) -> int:
+        """Step over one tensor's description; return where its bytes end, counted from the first tensor."""
+        name = self._name()
+        num_dimensions = int(self._number("I"))
+        if num_dimensions > MAX_DIMENSIONS:
+            raise BrokenGguf(f"tensor {name!r} has {num_dimensions} dimensions")
+        num_weights = prod(int(self._number("Q")) for _ in range(num_dimensions))
+        kind, offset = int(self._number("I")), int(self._number("Q"))
+        block_weights, block_bytes = _BLOCKS.get(kind, (1, 0))
+        return offset + num_weights // block_weights * block_bytes
+
+    def _value(self, kind: int) -> Value:
+        if kind == _STRING:
+            return self._text()
+        if kind == _ARRAY:
+            return self._array()
+        return self._number(_scalar(kind))
+
+    def _array(self) -> Value:
+        kind, length = int(self._number("I")), int(self._number("Q"))
+        if kind == _STRING:
+            self._fits(length, 8, "texts in an array")
+            for _ in range(length):
+                self._skip(int(self._number("Q")))
+            return LeftOut(length)
+        code = _scalar(kind)  # arrays of arrays are allowed by the format and used by nobody
+        item_bytes = struct.calcsize("<" + code)
+        self._fits(length, item_bytes, "items in an array")
+        if length > MAX_KEPT_ITEMS:
+            self._skip(length * item_bytes)
+            return LeftOut(length)
+        return struct.unpack(f"<{length}{code}", self._bytes(length * item_bytes, "an array"))
+
+    def _text(self) -> str | LeftOut:
+        length = int(self._number("Q"))
+        if length > MAX_KEPT_BYTES:
+            self._skip(length)
+            return LeftOut(length)
+        return self._bytes(length, "a text").decode(errors="replace")
+
+    def _name(self) -> str:
+        length = int(self._number("Q"))
+        if length > MAX_NAME_BYTES:
+            raise BrokenGguf(f"a name of {length:,} bytes")
+        return self._bytes(length, "a name").decode(errors="replace")
+
+    def _number(self, code: str) -> int | float | bool:
+        size = struct.calcsize("<" + code)
+        return struct.unpack("<" + code, self._bytes(size, "a number"))[0]
+
+    def _fits(self, count: int, least_bytes: int, what: str) -> None:
+        if count * least_bytes > self._left:
+            raise BrokenGguf(f"claims {count:,} {what}; only {self._left:,} bytes follow")
+
+    def _skip(self, size: int) -> None:
+        while size:
+            step = min(size, MAX_KEPT_BYTES)
+            self._bytes(step, "what it announces")
+            size -= step
+
+    def _bytes(self, size: int, what: str) -> bytes:
+        if size > self._left:
+            raise BrokenGguf(f"ends within {what} ({self._file_bytes:,} bytes)")
+        taken = self._file.read(size)
+        if len(taken) != size:
+            raise BrokenGguf(f"ended early within {what}; it changes while it is read")
+        self._left -= size
+        return taken
+
+
+def _scalar(kind: int) -> str:
+    if kind not in _SCALARS:
+        raise BrokenGguf(f"an unknown value type {kind}")
+    return _SCALARS[kind]
