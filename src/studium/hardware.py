@@ -72,7 +72,7 @@ def read_gpus() -> tuple[Gpu, ...]:
     if sys.platform == "darwin":
         return ()
     try:
-        import pynvml  # noqa: PLC0415 - only where GPUs are asked for
+        import pynvml
     except ImportError:
         return ()
     try:
