@@ -70,7 +70,11 @@ def run(name: str, about: str, measure: Callable[[bool], Report]) -> None:
 def commit() -> str:
     """Return the commit measured, marked when the tree has changes."""
     found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return found.stdout.strip() or "unknown"
 

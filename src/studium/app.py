@@ -16,12 +16,13 @@ from studium.hardware import detect_budget, snapshot
 from studium.records.answers import Answer, Complexity, Query
 from studium.records.hardware import MemoryBudget
 from studium.records.messages import Message
-from studium.registry import LLAMACPP, Roster, build_roster
+from studium.registry import Roster, build_roster
 from studium.serve import Ensemble, EnsembleLimits
 from studium.store import Store, open_store
 
 STORE_FILE = "state.db"
 SNAPSHOT_SECONDS = 60.0
+ENGINE_KINDS = ("llamacpp", "openai_api", "ollama", "scripted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,24 @@ def build_engines(config: Config, roster: Roster) -> dict[str, Engine]:
     return engines
 
 
-def _engine(name: str, config: EngineConfig | None) -> Engine:
-    """Make one engine; its library is imported only here, when it is wanted."""
-    raise ConfigurationError(f"no engine {name}")
+def _engine(name: str, declared: EngineConfig | None) -> Engine:
+    """Make one engine; its module is imported only here, when it is wanted."""
+    kind = declared.kind if declared else name
+    match kind:
+        case "llamacpp":
+            from studium.engines.llamacpp.engine import LlamaCppEngine
+
+            return LlamaCppEngine()
+        case "scripted":
+            from studium.engines.scripted import ScriptedEngine
+
+            return ScriptedEngine(name=name)
+        case _:
+            raise ConfigurationError(
+                f"the engine {name!r} is of kind {kind!r}",
+                expected=f"one of {', '.join(ENGINE_KINDS)}",
+                try_next="correct `engines` or the model's `engine` in studium.yaml",
+            )
 
 
 def _limits(config: Config, complexity: Complexity) -> EnsembleLimits:

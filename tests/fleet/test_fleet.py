@@ -54,7 +54,9 @@ class House:
 
 
 @asynccontextmanager
-async def house(models: dict[str, ModelScript], budget_mib: int = 100, **limits: object) -> AsyncIterator[House]:
+async def house(
+    models: dict[str, ModelScript], budget_mib: int = 100, **limits: object
+) -> AsyncIterator[House]:
     made = House(models, budget_mib, **limits)
     made.fleet.start()
     try:

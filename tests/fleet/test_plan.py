@@ -12,7 +12,9 @@ SITUATION = Situation(
 )
 
 
-def resident(model: str, *, in_flight: int = 0, idle_s: float = 1.0, slots: int = 1, bytes: int = 40) -> Tenant:
+def resident(
+    model: str, *, in_flight: int = 0, idle_s: float = 1.0, slots: int = 1, bytes: int = 40
+) -> Tenant:
     return Tenant(model, TenantState.RESIDENT, bytes, slots, in_flight, idle_s, load_seconds=1.0)
 
 
@@ -124,9 +126,7 @@ NAMES = "abcdefg"
         unique_by=lambda tenant: tenant.model,
         max_size=5,
     ),
-    asks=st.lists(
-        st.tuples(st.sampled_from(NAMES), st.integers(0, 2), st.floats(0, 20)), max_size=8
-    ),
+    asks=st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 2), st.floats(0, 20)), max_size=8),
     needs=st.fixed_dictionaries({name: st.integers(0, 130) for name in NAMES}),
     max_models=st.integers(1, 6),
 )

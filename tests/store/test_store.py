@@ -13,7 +13,9 @@ from studium.records.runs import ModelProfile, RequestRecord, StudentRun
 from studium.store import open_store, schema
 from studium.store.database import open_database
 
-RUN = StudentRun("alpha", "alpha|x", started_at=1_700_000_000.0, seconds=2.0, success=True, memory_bytes=50_000_000)
+RUN = StudentRun(
+    "alpha", "alpha|x", started_at=1_700_000_000.0, seconds=2.0, success=True, memory_bytes=50_000_000
+)
 
 
 def request(number: int) -> RequestRecord:
@@ -23,13 +25,17 @@ def request(number: int) -> RequestRecord:
 def test_a_user_who_knows_only_the_promised_tables_can_query_them(tmp_path: Path):
     store = open_store(tmp_path / "state.db")
     store.record_run(RUN)
-    store.record_snapshot(HardwareSnapshot(1.7e9, 8_000_000, 4_000_000, 3_000_000, 12.5, (Gpu("g", 9, 4, 5),)))
+    store.record_snapshot(
+        HardwareSnapshot(1.7e9, 8_000_000, 4_000_000, 3_000_000, 12.5, (Gpu("g", 9, 4, 5),))
+    )
     assert store.close()
     with sqlite3.connect(tmp_path / "state.db") as client:
         rows = client.execute(
             "SELECT student, AVG(time_seconds), AVG(vram_mb) FROM student_runs GROUP BY student"
         ).fetchall()
-        hardware = client.execute("SELECT vram_used, vram_total, ram_used, cpu_percent FROM hardware_snapshots")
+        hardware = client.execute(
+            "SELECT vram_used, vram_total, ram_used, cpu_percent FROM hardware_snapshots"
+        )
         assert rows == [("alpha", 2.0, 50.0)]
         assert hardware.fetchall() == [(4e-6, 9e-6, 3.0, 12.5)]
 

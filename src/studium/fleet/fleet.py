@@ -37,7 +37,9 @@ class Seat:
         began, reply, error_code = time.monotonic(), None, "withdrawn"
         engine = self._fleet.engines[self._student.model.engine]
         try:
-            async with aclosing(engine.generate(self._student.model, as_student(self._student, ask))) as pieces:
+            async with aclosing(
+                engine.generate(self._student.model, as_student(self._student, ask))
+            ) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Reply):
                         reply = piece

@@ -127,7 +127,8 @@ class _Planner:
     def _barred(self, ranked: Sequence[Waiting]) -> set[str]:
         """Models that take no new work because an ask past its patience needs their place."""
         starving = next(
-            (a for a in ranked if a.waited_s >= self.situation.patience_s and a.model not in self.tenants), None
+            (a for a in ranked if a.waited_s >= self.situation.patience_s and a.model not in self.tenants),
+            None,
         )
         if starving is None:
             return set()
@@ -185,7 +186,9 @@ class _Planner:
         """Whether one more model is allowed; models that hold no memory of ours do not count."""
         if self.situation.needs[ask.model] == 0:
             return True
-        held = sum(1 for tenant in self.tenants.values() if tenant.bytes > 0) + len(self.loading - set(self.tenants))
+        held = sum(1 for tenant in self.tenants.values() if tenant.bytes > 0) + len(
+            self.loading - set(self.tenants)
+        )
         return held < self.situation.max_models
 
     def _residents(self, *, only_idle: bool) -> list[Tenant]:

@@ -44,7 +44,9 @@ class Profiles:
     def loaded(self, model: ModelSpec, *, seconds: float, peak_bytes: int | None) -> None:
         """Learn from a load that ended well."""
         profile = self._with_peak(self.of(model), peak_bytes)
-        self._learn(replace(profile, loads=profile.loads + 1, load_seconds=_mean(profile.load_seconds, seconds)))
+        self._learn(
+            replace(profile, loads=profile.loads + 1, load_seconds=_mean(profile.load_seconds, seconds))
+        )
 
     def unloaded(self, model: ModelSpec, *, seconds: float) -> None:
         """Learn how long it took to give the memory back."""

@@ -209,11 +209,18 @@ class Residency:
         now = self._clock()
         return Situation(
             waiting=[
-                Waiting(ask.number, ask.model.name, ask.priority, now - ask.since) for ask in self._waiting.values()
+                Waiting(ask.number, ask.model.name, ask.priority, now - ask.since)
+                for ask in self._waiting.values()
             ],
             tenants=[
                 Tenant(
-                    name, t.state, t.bytes, t.model.slots, t.in_flight, max(0.0, now - t.idle_since), t.load_seconds
+                    name,
+                    t.state,
+                    t.bytes,
+                    t.model.slots,
+                    t.in_flight,
+                    max(0.0, now - t.idle_since),
+                    t.load_seconds,
                 )
                 for name, t in self._tenants.items()
             ],
@@ -292,7 +299,9 @@ class Residency:
         tenant.load_seconds = seconds
         tenant.idle_since = tenant.loaded_at = self._clock()
         self._profiles.loaded(tenant.model, seconds=seconds, peak_bytes=residence.peak_bytes)
-        self._remember(MemoryMove(MoveKind.LOAD, tenant.model.name, seconds, residence.resident_bytes, reason))
+        self._remember(
+            MemoryMove(MoveKind.LOAD, tenant.model.name, seconds, residence.resident_bytes, reason)
+        )
 
     def measured(self, model: ModelSpec, peak_bytes: int | None) -> None:
         """Tell what a model was measured to hold at most: more than expected counts from now on."""
@@ -340,4 +349,3 @@ class Residency:
         self._moves.append(TimedMove(self._clock(), move))
         for listener in self.listeners:
             listener(move)
-

@@ -14,7 +14,15 @@ from studium.domains.catalogue import domain as domain_named
 from studium.domains.catalogue import recognise
 from studium.domains.open_question import OPEN_QUESTION
 from studium.domains.protocol import Domain
-from studium.errors import BadRequest, CallerError, EngineFailure, OperatorError, StudiumError, UnknownModel, Unsupported
+from studium.errors import (
+    BadRequest,
+    CallerError,
+    EngineFailure,
+    OperatorError,
+    StudiumError,
+    UnknownModel,
+    Unsupported,
+)
 from studium.fleet import Fleet
 from studium.records.answers import (
     Answer,
@@ -179,7 +187,9 @@ class Ensemble:
         raise UnknownModel(
             f"there is no model {name[:80]!r}",
             expected=f"one of {', '.join(known)}",
-            try_next=f"did you mean {near[0]!r}?" if near else "see `studium students list` or GET /v1/models",
+            try_next=f"did you mean {near[0]!r}?"
+            if near
+            else "see `studium students list` or GET /v1/models",
         )
 
     def _write(self, query: Query, choice: _Choice, done: Round, began: float) -> Answer:
@@ -222,7 +232,9 @@ def _ask_of(query: Query, choice: _Choice, fleet: Fleet) -> Ask:
     """What every student is asked. Log-probabilities are wanted for the vote wherever all can give them."""
     students = (*choice.brief.students, *choice.brief.reserves)
     top_logprobs = query.top_logprobs
-    if top_logprobs is None and all(fleet.engines[one.model.engine].capabilities.logprobs for one in students):
+    if top_logprobs is None and all(
+        fleet.engines[one.model.engine].capabilities.logprobs for one in students
+    ):
         top_logprobs = 0
     messages, prompt = query.messages, query.prompt
     if prompt is not None and query.model in VIRTUAL_MODELS:

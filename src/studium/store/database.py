@@ -50,6 +50,11 @@ def _prepare(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     # NORMAL: in 156 kill -9 no acknowledged commit was lost, at 300 times the rate of FULL. What must
     # survive a power cut as well (promotions, budgets, audit) will ask for FULL in its own transaction.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_TIMEOUT_MS}", "foreign_keys=ON"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "foreign_keys=ON",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
