@@ -56,6 +56,7 @@ class FakeEnsemble:
         self.queries: list[Query] = []
         self.asked = asyncio.Event()
         self.ended = asyncio.Event()
+        self._count = asyncio.Condition()
         self.vectors: Sequence[Sequence[float]] | None = None
         self.says("The answer", " is 105.")
 
@@ -65,9 +66,15 @@ class FakeEnsemble:
     def plays(self, *steps: Step) -> None:
         self.steps = list(steps)
 
+    async def has_been_asked(self, times: int) -> None:
+        async with asyncio.timeout(15), self._count:
+            await self._count.wait_for(lambda: len(self.queries) >= times)
+
     async def stream(self, query: Query) -> AsyncGenerator[AnswerEvent, None]:
         self.queries.append(query)
         self.asked.set()
+        async with self._count:
+            self._count.notify_all()
         try:
             for step in self.steps:
                 if isinstance(step, asyncio.Event):
@@ -117,9 +124,11 @@ class FakeRoster:
 class FakeLog:
     trouble: str = ""
     records: list[RequestRecord] = field(default_factory=list)
+    logged: asyncio.Event = field(default_factory=asyncio.Event)
 
     def log_request(self, record: RequestRecord) -> None:
         self.records.append(record)
+        self.logged.set()
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Who may come in: API keys, the browser's tricks on loopback, and how many requests one key may have open.
 
-Without keys only this machine is served: a `Host` that is not loopback is DNS rebinding, a foreign `Origin` is
-somebody's web page. With keys, they are compared in constant time and named in logs by a fingerprint only.
+Without keys only this machine is served: a `Host` that is not loopback is DNS rebinding, a foreign
+`Origin` is somebody's web page. With keys, they are compared in constant time and named in logs by a
+fingerprint only.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """Reading a request's body within limits of size and time, and as JSON.
 
-A declared length beyond the limit is refused before a byte is read, an undeclared one (chunked, compressed) as soon
-as it passes. orjson itself refuses NaN, lone surrogates, invalid UTF-8 and nesting beyond 1,024 levels.
+A declared length beyond the limit is refused before a byte is read, an undeclared one (chunked,
+compressed) as soon as it passes. orjson itself refuses NaN, lone surrogates, invalid UTF-8 and nesting
+beyond 1,024 levels.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """Connections that may not dawdle: aiohttp's server protocol with limits on silence and on number.
 
-A connection waits, works, waits again. It may wait `header_timeout_s` for its first request and for any request whose
-first byte has come, `IDLE_S` between requests; a client that does not read what it asked for is cut off after
-`stall_timeout_s`. When every place is taken the connection that has waited longest gives way, so that half-open
-connections cannot keep a health check out.
+A connection waits, works, waits again. It may wait `header_timeout_s` for its first request and for any
+request whose first byte has come, `IDLE_S` between requests; a client that does not read what it asked for
+is cut off after `stall_timeout_s`. When every place is taken the connection that has waited longest gives
+way, so that half-open connections cannot keep a health check out.
 """
 
 import asyncio

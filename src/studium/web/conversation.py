@@ -1,7 +1,8 @@
-"""Messages and sampling as both protocols send them, into records. Text only: images and tools are refused by name.
+"""Messages and sampling as both protocols send them, into records. Text only: images and tools are refused by
+name.
 
-A parameter that would change the answer and that we cannot honour is an error, never silently dropped.
-One we do not know at all is let through and named in the answer (`studium.ignored_parameters`).
+A parameter that would change the answer and that we cannot honour is an error, never silently dropped. One
+we do not know at all is let through and named in the answer (`studium.ignored_parameters`).
 """
 
 from collections.abc import Collection, Mapping
@@ -61,13 +62,13 @@ def refuse(body: Json, harmless: Mapping[str, Collection[Any]], *, instead: str 
         if value is not None and value not in values:
             raise Unsupported(
                 f"{param} = {fields.shown(value)} is not supported",
-                expected="answers are text, one per request" if not instead else instead,
+                expected=instead or "answers are text, one per request",
                 try_next=f"leave {param} out",
             )
 
 
 def json_schema_of(value: object, param: str) -> Mapping[str, Any] | None:
-    """Return a schema given as an object, the schema of any object for "json", None where none was asked for."""
+    """Return a schema given as an object; "json" means any object, "" and None no schema."""
     if value is None or value == "":
         return None
     if value == "json":

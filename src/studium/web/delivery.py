@@ -1,7 +1,9 @@
-"""Putting a query to the ensemble and its answer on the wire, whole or as a stream that is never silent for long.
+"""Putting a query to the ensemble and its answer on the wire, whole or as a stream that is never silent for
+long.
 
-A stream begins with the first text, or after a short grace: errors that come at once still get a status of their own,
-slow loads get heartbeats. Once begun, a stream ends with its closing or with an error in the protocol's shape.
+A stream begins with the first text, or after a short grace: errors that come at once still get a status of
+their own, slow loads get heartbeats. Once begun, a stream ends with its closing or with an error in the
+protocol's shape.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The middleware every request passes: who is it, may it come in, how did it go.
 
-Whatever goes wrong further in leaves here in the protocol's own shape, is counted, and is written to the request log
-(health checks and metrics are not logged: they would be most of it).
+Whatever goes wrong further in leaves here in the protocol's own shape, is counted, and is written to the
+request log (health checks and metrics are not logged: they would be most of it).
 """
 
 import asyncio

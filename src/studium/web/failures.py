@@ -1,8 +1,8 @@
 """How an error leaves by HTTP: its status, whether a retry makes sense, and the body each protocol expects.
 
-OpenAI's shape under /v1 (`{"error": {message, type, param, code}}`), Ollama's under /api (`{"error": "text"}`).
-OpenAI's clients retry 429 and every 5xx by themselves; `x-should-retry: false` spares them, and us, the retries
-that cannot help.
+OpenAI's shape under /v1 (`{"error": {message, type, param, code}}`), Ollama's under /api (`{"error":
+"text"}`). OpenAI's clients retry 429 and every 5xx by themselves; `x-should-retry: false` spares them, and
+us, the retries that cannot help.
 """
 
 from dataclasses import dataclass
@@ -71,8 +71,8 @@ class Outcome:
 
 BUG = Outcome(500, "server_error", retry=False)
 
-# The most specific class comes first. DoesNotFit, EngineMissing and ModelBroken stay until an operator acts; a
-# question that timed out would only time out again, while a dead worker is replaced at the next try.
+# The most specific class comes first. DoesNotFit, EngineMissing and ModelBroken stay until an operator acts;
+# a question that timed out would only time out again; a dead worker is replaced at the next try.
 _OUTCOMES: tuple[tuple[type[StudiumError], Outcome], ...] = (
     (UnknownModel, Outcome(404, "invalid_request_error")),
     (CallerError, Outcome(400, "invalid_request_error")),

@@ -1,6 +1,7 @@
 """Taking typed values out of a JSON object, with an error that says what was found and what was expected.
 
-Each function returns the value, or `default` where the field is absent or null, and raises BadField otherwise.
+Each function returns the value, or `default` where the field is absent or null, and raises BadField
+otherwise.
 """
 
 from collections.abc import Mapping

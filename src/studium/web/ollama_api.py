@@ -1,4 +1,6 @@
-"""Ollama's routes. Its models are our virtual models and students; loading and unloading are wishes to the fleet."""
+"""Ollama's routes. Its models are our virtual models and students; loading and unloading are wishes to the
+fleet.
+"""
 
 import asyncio
 import hashlib

@@ -1,5 +1,6 @@
-"""Ollama's request bodies into queries. `stream` defaults to true, sampling lives in `options`, and a body without
-a question loads its model, or with `keep_alive` 0 unloads it. Our own choices travel in a `studium` object, as on /v1.
+"""Ollama's request bodies into queries. `stream` defaults to true, sampling lives in `options`, and a body
+without a question loads its model, or with `keep_alive` 0 unloads it. Our own choices travel in a
+`studium` object, as on /v1.
 """
 
 from dataclasses import dataclass

@@ -40,8 +40,9 @@ _WITHOUT_EFFECT = {
     "safety_identifier", "service_tier", "store", "user", "verbosity",
 }  # fmt: skip
 _READ = {
-    "model", "messages", "prompt", "stream", "stream_options", "temperature", "top_p", "top_k", "seed", "stop",
-    "repeat_penalty", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs", "response_format", "studium",
+    "logprobs", "max_completion_tokens", "max_tokens", "messages", "model", "prompt", "repeat_penalty",
+    "response_format", "seed", "stop", "stream", "stream_options", "studium", "temperature", "top_k",
+    "top_logprobs", "top_p",
 }  # fmt: skip
 _KNOWN = _READ | _WITHOUT_EFFECT | {*_REFUSED_BY_ALL, *_REFUSED_BY_CHAT, *_REFUSED_BY_COMPLETIONS}
 

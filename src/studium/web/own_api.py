@@ -1,7 +1,7 @@
 """Studium's own route: a question with choices about who answers it, and how the answer came about.
 
-`POST /api/ask` takes `question` (or `messages`) and, all optional: `model`, `complexity`, `strategy`, `students`, `domain`,
-`explain`, `timeout_s`, `stream`, `temperature`, `max_tokens`, `seed`, `stop`.
+`POST /api/ask` takes `question` (or `messages`) and, all optional: `model`, `complexity`, `strategy`,
+`students`, `domain`, `explain`, `timeout_s`, `stream`, `temperature`, `max_tokens`, `seed`, `stop`.
 """
 
 from aiohttp import web
@@ -17,8 +17,9 @@ from studium.web.reception import VISIT
 from studium.web.voices import AskVoice
 
 _KNOWN = {
-    "question", "messages", "model", "complexity", "strategy", "students", "domain", "explain", "timeout_s", "stream",
-    "temperature", "top_k", "top_p", "repeat_penalty", "max_tokens", "max_completion_tokens", "seed", "stop",
+    "complexity", "domain", "explain", "max_completion_tokens", "max_tokens", "messages", "model", "question",
+    "repeat_penalty", "seed", "stop", "strategy", "stream", "students", "temperature", "timeout_s", "top_k",
+    "top_p",
 }  # fmt: skip
 
 

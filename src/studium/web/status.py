@@ -24,7 +24,7 @@ async def healthz(request: web.Request) -> web.StreamResponse:
 
 
 async def readyz(request: web.Request) -> web.StreamResponse:
-    """GET /readyz: 200 where questions are taken, 503 where not. Trouble with the log does not stop answers."""
+    """GET /readyz: 200 where questions are taken, 503 where not. Trouble of the log stops no answers."""
     reception = request.app[RECEPTION]
     students = len(reception.house.roster.students)
     ready = bool(students) and not reception.draining

@@ -1,7 +1,7 @@
 """How each protocol speaks: an answer whole, or in pieces as it comes. Bytes out, nothing sent from here.
 
-A `Voice` serves one request. In a stream its parts come in this order: opening, deltas, then closing or failure;
-notes (heartbeats, progress) anywhere after the opening.
+A `Voice` serves one request. In a stream its parts come in this order: opening, deltas, then closing or
+failure; notes (heartbeats, progress) anywhere after the opening.
 """
 
 import time
