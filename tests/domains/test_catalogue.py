@@ -1,0 +1,66 @@
+"""Which domains there are, which one a question belongs to, and domains that packages add."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from studium.domains.catalogue import all_domains, domain, load_entry, recognise, shipped_domains
+from studium.domains.open_question import OPEN_QUESTION
+from studium.domains.protocol import Domain, Problem
+from studium.errors import CallerError, ConfigurationError
+
+
+def test_the_five_skills_ship():
+    assert list(shipped_domains()) == ["arithmetic", "sorting", "measures", "sentiment", "programs"]
+    assert set(shipped_domains()) <= set(all_domains())
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(CallerError, match="did you mean 'arithmetic'"):
+        domain("aritmetic")
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        ("What is 47 + 58?", "arithmetic"),
+        ("47+58=?", "arithmetic"),
+        ("  what is 47+58  ", "arithmetic"),
+        ("Hello! Please: Compute 12 \u00d7 3. Thanks!", "arithmetic"),
+        ("Sort: 7, 3, 9", "sorting"),
+        ("sort 7, 3 and 9", "sorting"),
+        ("How many minutes are in 3 hours?", "measures"),
+        ("What day is 10 days after Tuesday?", "measures"),
+        ('Is this review positive or negative? "Not bad at all."', "sentiment"),
+        ("What is 2 + 3 * 4?", "programs"),
+        ("What is (2 + 3) * 4", "programs"),
+        ("x = 3; y = x + 4; What is y?", "programs"),
+        ("Who wrote Hamlet?", None),
+        ("What is 47 +", None),
+        ("", None),
+        ("Sort: apple, pear", None),
+    ],
+)
+def test_a_question_finds_its_domain(question: str, name: str | None):
+    found = recognise(question)
+    assert (found.name if found else None) == name
+
+
+def test_a_package_can_add_a_domain_and_a_broken_one_is_named():
+    assert isinstance(
+        load_entry(EntryPoint("open", "studium.domains.open_question:OpenQuestion", "")), Domain
+    )
+    with pytest.raises(ConfigurationError, match="nowhere:Thing cannot be loaded"):
+        load_entry(EntryPoint("broken", "nowhere:Thing", ""))
+    with pytest.raises(ConfigurationError, match="is no domain but a str"):
+        load_entry(EntryPoint("text", "studium.domains.answers:ABSTENTION", ""))
+
+
+def test_an_open_question_is_read_and_compared_but_never_scored():
+    assert OPEN_QUESTION.extract("Let me think.\nAnswer: Paris.") == "paris"
+    assert OPEN_QUESTION.extract("Paris") == "paris"
+    assert OPEN_QUESTION.extract("I cannot answer that.") is None
+    assert OPEN_QUESTION.same("1,000", "1000.0")
+    assert not OPEN_QUESTION.same("Paris", "Rome")
+    assert OPEN_QUESTION.verify(Problem("open question", "k", "q", (), "Paris", 1), "Answer: Paris") is None
+    assert not OPEN_QUESTION.recognises("Who wrote Hamlet?")
