@@ -137,7 +137,7 @@ def _measure(quick: bool) -> Report:
         spent: dict[tuple[str, bool], list[float]] = {
             (who, stream): [] for who in servers for stream in (False, True)
         }
-        for who, server in servers.items():  # the first requests pay for imports and connections
+        for server in servers.values():  # the first requests pay for imports and connections
             _round(server, 50, stream=False), _round(server, 50, stream=True)
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")

@@ -33,7 +33,7 @@ class Server:
         """Return the memory the server and its children hold (USS: pages nobody else shares)."""
         return sum(self._each(lambda one: one.memory_full_info().uss))
 
-    def _each(self, read):  # noqa: ANN001, ANN202 - a reading of one process
+    def _each(self, read):
         found = []
         for one in [self.process, *self.process.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -18,7 +18,7 @@ def same(one: str, other: str) -> bool:
     return one == other
 
 
-ONES = {name: 1.0 for name in "abcdefg"}
+ONES = dict.fromkeys("abcdefg", 1.0)
 
 
 def test_answers_that_mean_the_same_are_one_group_and_the_largest_leads():

@@ -125,10 +125,9 @@ class Driver:
 
     def _read(self, student: Student, reply: Reply, seconds: float) -> MemberReply:
         answer = self._extract(reply.text)
-        if abstains(reply.text):
-            fate = Fate.ABSTAINED
-        else:
-            fate = Fate.UNREADABLE if answer is None else Fate.ANSWERED
+        fate = (
+            Fate.ABSTAINED if abstains(reply.text) else Fate.UNREADABLE if answer is None else Fate.ANSWERED
+        )
         return MemberReply(
             student.name,
             fate,

@@ -40,9 +40,9 @@ def open_database(path: Path) -> Engine:
 
 def _sqlite_module() -> ModuleType:
     try:
-        import pysqlite3.dbapi2 as module  # noqa: PLC0415 - falls back where there is no wheel
+        import pysqlite3.dbapi2 as module
     except ImportError:
-        import sqlite3 as module  # noqa: PLC0415
+        import sqlite3 as module
     return module
 
 
