@@ -7,12 +7,13 @@ of the engine. Clock and sleep are arguments, so that slow and hanging models co
 import asyncio
 import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from studium.engines.scripted.faults import LOAD_FAULTS, UNLOAD_FAULTS, Faults
 from studium.engines.scripted.read import read_script
 from studium.engines.scripted.script import BUILT_IN, Fault, FaultKind, ModelScript
 from studium.engines.scripted.speech import Break, Pause, count_tokens, embedding, speak, steps
@@ -31,7 +32,6 @@ from studium.records.messages import Ask, Embeddings, Piece, Reply
 from studium.records.models import Capabilities, MemoryEstimate, ModelSpec, Residence
 
 _REMEMBERED_EVENTS = 10_000
-_LOAD_FAULTS = {FaultKind.CRASH_AT_LOAD, FaultKind.HANG_AT_LOAD, FaultKind.OUT_OF_MEMORY}
 
 
 class Event(NamedTuple):
@@ -76,7 +76,7 @@ class ScriptedEngine:
         self._tenants: dict[str, _Tenant] = {}
         self._kept: dict[str, Residence] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._faults: Counter[str] = Counter()
+        self._faults = Faults()
 
     @property
     def occupied_bytes(self) -> int:
@@ -105,7 +105,7 @@ class ScriptedEngine:
             if tenant is None:
                 return
             tenant.gone.set()
-            if self._strikes(model, self._script(model), {FaultKind.KEEPS_MEMORY}):
+            if self._faults.strike(model.name, self._script(model), UNLOAD_FAULTS):
                 self._kept[model.name] = tenant.residence
             self._remember("unload", model.name)
 
@@ -114,9 +114,11 @@ class ScriptedEngine:
 
     async def generate(self, model: ModelSpec, ask: Ask) -> AsyncGenerator[Piece | Reply, None]:
         script, tenant, started = self._script(model), self._tenant(model), self._clock()
+        if model.embeddings:
+            raise Unsupported(f"{model.name} was loaded for embeddings", try_next="ask another model")
         self._remember("ask", model.name)
         speech = speak(script, ask, context_tokens=model.context_tokens)
-        fault = self._strikes(model, script, set(FaultKind) - _LOAD_FAULTS - {FaultKind.KEEPS_MEMORY})
+        fault = self._faults.strike(model.name, script)
         first_token_s = None
         await self._take_slot(model, tenant, ask.timeout_s)
         try:
@@ -165,7 +167,7 @@ class ScriptedEngine:
 
     async def _load(self, model: ModelSpec, script: ModelScript, timeout_s: float) -> _Tenant:
         started = self._clock()
-        fault = self._strikes(model, script, _LOAD_FAULTS)
+        fault = self._faults.strike(model.name, script, LOAD_FAULTS)
         needed_s = math.inf if fault and fault.kind is FaultKind.HANG_AT_LOAD else script.load_s
         if needed_s:
             await self._sleep(min(needed_s, timeout_s))
@@ -202,16 +204,6 @@ class ScriptedEngine:
 
     def _residences(self) -> list[Residence]:
         return [*(tenant.residence for tenant in self._tenants.values()), *self._kept.values()]
-
-    def _strikes(self, model: ModelSpec, script: ModelScript, kinds: set[FaultKind]) -> Fault | None:
-        """Return the fault that happens now, if it is one of `kinds`, and count it."""
-        fault = script.fault
-        if fault is None or fault.kind not in kinds:
-            return None
-        if fault.times is not None and self._faults[model.name] >= fault.times:
-            return None
-        self._faults[model.name] += 1
-        return fault
 
     async def _take_slot(self, model: ModelSpec, tenant: _Tenant, timeout_s: float) -> None:
         try:

@@ -68,6 +68,8 @@ def _model(data: object, where: str) -> ModelScript:
         )
     if "default" in table:
         values["default"] = _answers(table["default"], f"{where}.default")
+    if "json_answer" in table:
+        values["json_answer"] = _typed(table["json_answer"], str, f"{where}.json_answer", "JSON in quotes")
     if "obeys" in table:
         values["obeys"] = _typed(table["obeys"], bool, f"{where}.obeys", "true or false")
     if "embeddings" in table:

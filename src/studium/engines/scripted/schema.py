@@ -11,6 +11,11 @@ from typing import Any
 
 import orjson
 
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
@@ -18,7 +23,7 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
     "integer": lambda value: _is_number(value) and value == int(value),
-    "number": lambda value: _is_number(value),
+    "number": _is_number,
 }
 _BOUNDS: Mapping[str, Callable[[Any, Any], bool]] = {
     "minimum": lambda value, bound: not _is_number(value) or value >= bound,
@@ -85,7 +90,3 @@ def _object_mismatch(value: dict[str, Any], schema: Mapping[str, Any], where: st
 
 def _first(problems: Any) -> str | None:
     return next((problem for problem in problems if problem), None)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -81,6 +81,7 @@ class Rule:
 class ModelScript:
     """Everything one scripted model does.
 
+    `json_answer` is said instead where an ask brings a JSON schema, which it must follow.
     `tokens` spreads every answer over that many tokens instead of one per word. `peak_bytes` None means the
     same as `resident_bytes`. `context_tokens` holds where no ModelSpec says otherwise, that is on the server.
     `embeddings` fixes vectors by text; other texts get one of `embedding_size` by their words, and size 0 means
@@ -89,6 +90,7 @@ class ModelScript:
 
     rules: tuple[Rule, ...] = ()
     default: tuple[str, ...] = ("I do not know.",)
+    json_answer: str | None = None
     first_token_s: float = 0.0
     token_s: float = 0.0
     tokens: int | None = None

@@ -121,6 +121,8 @@ def embedding(script: ModelScript, text: str) -> tuple[float, ...]:
 def _answer(script: ModelScript, ask: Ask) -> str:
     if script.obeys and (obeyed := obey(ask)) is not None:
         return obeyed
+    if ask.json_schema is not None and script.json_answer is not None:
+        return script.json_answer
     question = _question(ask)
     turn = sum(message.role == "assistant" for message in ask.messages) + (ask.sampling.seed or 0)
     for rule in script.rules:
