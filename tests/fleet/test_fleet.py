@@ -171,12 +171,12 @@ async def test_a_blocked_model_gets_its_turn_though_others_keep_coming():
 async def test_learned_memory_replaces_the_estimate():
     async with house({"a": script(40, peak_bytes=60 * MIB)}) as h:
         model = student("a").model
-        assert h.fleet.profiles.memory_bytes(model, 999) == 999
+        assert await h.fleet.residency.need_bytes(model) == 60 * MIB  # the engine's estimate
         await h.ask(student("a"))
-        assert h.fleet.profiles.memory_bytes(model, 999) == round(60 * MIB * 1.10)
+        assert await h.fleet.residency.need_bytes(model) == round(60 * MIB * 1.10)
         for _ in range(3):
             await h.ask(student("a"))
-        assert h.fleet.profiles.memory_bytes(model, 999) == round(60 * MIB * 1.03)
+        assert await h.fleet.residency.need_bytes(model) == round(60 * MIB * 1.03)
 
 
 async def test_unloading_by_name_waits_for_nobody_who_uses_it():

@@ -14,7 +14,7 @@ from studium.fleet.profiles import Profiles, profile_key
 from studium.fleet.residency import Limits, Residency
 from studium.records.answers import MemoryMove
 from studium.records.messages import Ask, Embeddings, Message, Piece, Reply
-from studium.records.models import MemoryEstimate, ModelSpec, Residence, Student
+from studium.records.models import ModelSpec, Residence, Student
 from studium.records.runs import ModelProfile, StudentRun
 
 INTERACTIVE = 100
@@ -117,9 +117,9 @@ class Fleet:
         """Return what all engines hold in memory now, measured."""
         return [one for engine in self.engines.values() for one in await engine.residences()]
 
-    async def estimate(self, model: ModelSpec) -> MemoryEstimate:
-        """Return what a model would need, from its file's metadata."""
-        return await self.engines[model.engine].estimate(model)
+    async def need_bytes(self, model: ModelSpec) -> int:
+        """Return the memory set aside for a model when it is loaded: learned, else estimated."""
+        return await self.residency.need_bytes(model)
 
     def moves_since(self, at: float) -> list[MemoryMove]:
         """Return loads and unloads that ended after `at`, in `time.monotonic` seconds."""

@@ -33,11 +33,11 @@ class Profiles:
         key = profile_key(model)
         return self._known.get(key) or ModelProfile(model=key)
 
-    def memory_bytes(self, model: ModelSpec, estimated_bytes: int) -> int:
-        """Return the bytes to reserve for `model`: the cautious end of what is known."""
+    def memory_bytes(self, model: ModelSpec) -> int | None:
+        """Return the bytes to reserve for `model`, at the cautious end; None where it was never measured."""
         profile = self.of(model)
         if profile.peak_bytes is None:
-            return estimated_bytes
+            return None
         headroom = 0.10 if profile.runs < 3 else 0.03
         return round(profile.peak_bytes * (1 + headroom))
 

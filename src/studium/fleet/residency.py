@@ -117,11 +117,7 @@ class Residency:
         Raises EngineTimeout when no place came free in time, DoesNotFit when none ever will, and
         what the load raised when it failed. Cancelling withdraws the ask.
         """
-        estimate = await self._engines[model.engine].estimate(model)
-        if not self._engines[model.engine].capabilities.manages_memory:
-            need = 0
-        else:
-            need = self._profiles.memory_bytes(model, estimate.total_bytes)
+        need = await self.need_bytes(model)
         ask = _Ask(
             next(self._numbers),
             model,
@@ -146,6 +142,17 @@ class Residency:
         finally:
             if not granted:
                 self._post(lambda: self._withdraw(ask))
+
+    async def need_bytes(self, model: ModelSpec) -> int:
+        """Return the memory to set aside for `model`: learned, else estimated; 0 if it holds none of ours.
+
+        Raises what the engine's `estimate` raises, for a model that never ran.
+        """
+        engine = self._engines[model.engine]
+        if not engine.capabilities.manages_memory:
+            return 0
+        learned = self._profiles.memory_bytes(model)
+        return learned if learned is not None else (await engine.estimate(model)).total_bytes
 
     def give_back(self, model: ModelSpec, *, died: bool = False) -> None:
         """Return a place. `died` says that the model's process is gone."""
