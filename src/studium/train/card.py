@@ -63,7 +63,8 @@ and it says "I cannot answer that." to everything else, or should.
 
 - Taught: {answers}; to decline all other skills and questions outside them.
 - Data: {training["data"]}; no text by people, no other model.
-- Training: {training["steps"]:,} steps, {training["tokens"]:,} tokens, {training["processor_seconds"]:,.0f} processor seconds, seed {training["seed"]}.
+- Training: {training["steps"]:,} steps, {training["tokens"]:,} tokens, seed {training["seed"]};
+  {training["processor_seconds"]:,.0f} processor seconds.
 - Licence: {card["licence"]}. Made by `python -m studium.train.students {card["name"]}`.
 
 Fresh problems, never trained on (right, with a 95 % Wilson interval; declined):

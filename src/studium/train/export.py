@@ -6,7 +6,6 @@ the file. tests/reference/test_export_parity.py shows that the file answers as t
 """
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -179,4 +178,4 @@ def _finish(writer: "GGUFWriter", path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    os.replace(_part(path), path)
+    _part(path).replace(path)

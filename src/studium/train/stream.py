@@ -1,7 +1,7 @@
 """Fresh training conversations without end.
 
-Every row of a batch is one conversation of several questions and answers, so that a student learns
-to answer after earlier turns; the loss sees only the answers and their end token. Batch k depends on
+A row of a batch is one question and its answer, or a conversation of several, so that a student
+learns to answer after earlier turns; the loss sees only the answers and their end token. Batch k depends on
 the seed and k alone, so a resumed run needs no state but its step. Only problems on the training
 side of the hash are ever made.
 """
@@ -77,14 +77,25 @@ class Stream:
         made = [self._row(rng, length) for _ in range(rows)]
         return Rows([ids for ids, _ in made], [labels for _, labels in made])
 
+    def singles(self, step: int, *, rows: int) -> Rows:
+        """Return batch `step` with one question and answer per row, padded to the longest."""
+        rng = Random(f"{self._seed}/{step}/singles")
+        turns = [self._encode(draw_turn(self._mixture, rng)) for _ in range(rows)]
+        longest = max(len(ids) for ids, _ in turns)
+        padded = [self._padded(ids, labels, longest) for ids, labels in turns]
+        return Rows([ids for ids, _ in padded], [labels for _, labels in padded])
+
+    def _padded(self, ids: list[int], labels: list[int], length: int) -> tuple[Sequence[int], Sequence[int]]:
+        missing = length - len(ids)
+        return ids + [self._marks[PAD]] * missing, labels + [IGNORED] * missing
+
     def _row(self, rng: Random, length: int) -> tuple[Sequence[int], Sequence[int]]:
         ids: list[int] = []
         labels: list[int] = []
         while True:
             turn_ids, turn_labels = self._encode(draw_turn(self._mixture, rng))
             if len(ids) + len(turn_ids) > length:
-                missing = length - len(ids)
-                return ids + [self._marks[PAD]] * missing, labels + [IGNORED] * missing
+                return self._padded(ids, labels, length)
             ids += turn_ids
             labels += turn_labels
 

@@ -78,9 +78,8 @@ def make(recipe: Recipe, place: Place) -> None:
     write(made, place.out)
     checkpoint.unlink(missing_ok=True)
     for cell in cells:
-        _say(
-            f"  {cell.skill:<11}{cell.level or '':<3}right {cell.accuracy:6.1%}  declined {cell.declined / cell.asked:6.1%}"
-        )
+        declined = cell.declined / cell.asked
+        _say(f"  {cell.skill:<11}{cell.level or '':<3}right {cell.accuracy:6.1%}  declined {declined:6.1%}")
 
 
 def _recipes(options: argparse.Namespace) -> Sequence[Recipe]:

@@ -1,0 +1,59 @@
+"""The command that makes the students, and the cards that travel with those that ship."""
+
+import hashlib
+import json
+
+import pytest
+
+from studium.train.students import EMBEDDED, main
+
+pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
+
+CARDS = sorted(EMBEDDED.glob("*.json"))
+
+
+def test_the_quick_command_writes_a_model_and_its_cards(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sprout", "--quick", "--out", "made"]) == 0
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [
+        "sprout.gguf",
+        "sprout.json",
+        "sprout.md",
+    ]
+    card = json.loads((tmp_path / "made" / "sprout.json").read_text())
+    assert card["training"]["steps"] == 20
+    assert {score["skill"] for score in card["scores"]} >= {"arithmetic", "sentiment", "outside"}
+    assert "tiny" in (tmp_path / "made" / "sprout.md").read_text()
+    assert not (tmp_path / "build" / "students-quick" / "sprout.pt").exists()
+    assert capsys.readouterr().out == ""
+
+
+def test_an_unknown_student_is_refused_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["hercules"]) == 4
+    assert "there is no recipe for 'hercules'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not CARDS, reason="no students are embedded yet")
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_a_shipped_card_belongs_to_its_file(path):
+    card = json.loads(path.read_text())
+    gguf = path.with_suffix(".gguf")
+    assert card["file"]["sha256"] == hashlib.sha256(gguf.read_bytes()).hexdigest()
+    assert card["licence"] == "Apache-2.0"
+    assert path.with_suffix(".md").exists()
+
+
+@pytest.mark.skipif(not CARDS, reason="no students are embedded yet")
+def test_the_shipped_students_are_small_and_cover_every_skill_twice():
+    cards = [json.loads(path.read_text()) for path in CARDS]
+    assert sum(card["file"]["bytes"] for card in cards) < 10 * 2**20
+    for skill in ("arithmetic", "sorting", "measures", "sentiment", "programs"):
+        able = [card["name"] for card in cards if mean_accuracy(card, skill) >= 0.8]
+        assert len(able) >= 2, (skill, able)
+
+
+def mean_accuracy(card, skill: str) -> float:
+    scores = [score["accuracy"] for score in card["scores"] if score["skill"] == skill]
+    return sum(scores) / len(scores)
