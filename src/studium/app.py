@@ -22,6 +22,7 @@ from studium.store import Store, open_store
 
 STORE_FILE = "state.db"
 SNAPSHOT_SECONDS = 60.0
+OLLAMA_URL = "http://127.0.0.1:11434"
 ENGINE_KINDS = ("llamacpp", "openai_api", "ollama", "scripted")
 
 
@@ -109,6 +110,12 @@ def _engine(name: str, declared: EngineConfig | None) -> Engine:
             from studium.engines.llamacpp.engine import LlamaCppEngine
 
             return LlamaCppEngine()
+        case "openai_api":
+            return _openai_api(name, declared)
+        case "ollama":
+            from studium.engines.ollama import OllamaEngine
+
+            return OllamaEngine((declared and declared.url) or OLLAMA_URL, name=name)
         case "scripted":
             from studium.engines.scripted import ScriptedEngine
 
@@ -119,6 +126,22 @@ def _engine(name: str, declared: EngineConfig | None) -> Engine:
                 expected=f"one of {', '.join(ENGINE_KINDS)}",
                 try_next="correct `engines` or the model's `engine` in studium.yaml",
             )
+
+
+def _openai_api(name: str, declared: EngineConfig | None) -> Engine:
+    from studium.engines.openai_api import OpenAIApiEngine, Price
+
+    if declared is None or declared.url is None:
+        raise ConfigurationError(
+            f"the engine {name!r} has no url",
+            expected="the address of an OpenAI-shaped server, usually ending in /v1",
+            try_next=f"write under `engines`: {name}: {{kind: openai_api, url: http://127.0.0.1:8000/v1}}",
+        )
+    prices = {
+        model: Price(price.prompt_usd_per_million, price.completion_usd_per_million)
+        for model, price in declared.prices.items()
+    }
+    return OpenAIApiEngine(declared.url, name=name, api_key_env=declared.api_key_env, prices=prices)
 
 
 def _limits(config: Config, complexity: Complexity) -> EnsembleLimits:
