@@ -1,0 +1,180 @@
+"""`studium ask`: one question, here or at a running Studium, and on request how the answer came about.
+
+Where a Studium already serves the workspace it is asked, so that two do not compete for the same memory.
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from studium.cli.failures import EXIT_NO_ANSWER
+from studium.cli.options import ConfigOption, JsonOption, MemoryBudgetOption, WorkspaceOption, settings
+from studium.cli.output import note, write, write_json, write_table
+from studium.cli.running import running_server
+from studium.errors import BadRequest
+
+if TYPE_CHECKING:
+    from studium.config import Config
+    from studium.records.answers import Query
+
+Json = dict[str, Any]
+COMPLEXITIES = ("simple", "medium", "complex", "expert")
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in quotes; - reads it from stdin.")],
+    explain: Annotated[bool, typer.Option("--explain", help="Show who said what, and what it cost.")] = False,
+    complexity: Annotated[
+        str | None, typer.Option(metavar="|".join(COMPLEXITIES), help="How much it deserves.")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="How students are asked: single, committee.")] = None,
+    student: Annotated[
+        list[str] | None, typer.Option("--student", metavar="NAME", help="Ask this one; may be repeated.")
+    ] = None,
+    stream: Annotated[
+        bool | None, typer.Option("--stream/--no-stream", help="Show words as they come (on a terminal).")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Ask the Studium at this address.")] = None,
+    config: ConfigOption = None,
+    workspace: WorkspaceOption = None,
+    memory_budget: MemoryBudgetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put one question to the students. Exit status 6: asked, but nobody had an answer.
+
+    Example: studium ask "What is 47 + 58?" --explain
+    """
+    body: Json = {
+        "question": sys.stdin.read() if question == "-" else question,
+        "complexity": _checked(complexity),
+        "strategy": strategy,
+        "students": student or None,
+    }
+    live = not json and (sys.stdout.isatty() if stream is None else stream)
+    if url is None and config is None and memory_budget is None:
+        url = running_server(settings(config, workspace).workspace)
+    if url is not None:
+        events = _there(url, body, explain=explain)
+        answer = _follow(events, live=live)
+    else:
+        answer = asyncio.run(_here(settings(config, workspace, memory_budget), body, live=live))
+    _present(answer, explain=explain, as_json=json, told=live)
+    if answer["status"] == "unable":
+        raise typer.Exit(EXIT_NO_ANSWER)
+
+
+def _checked(complexity: str | None) -> str | None:
+    if complexity in (None, *COMPLEXITIES):
+        return complexity
+    raise BadRequest(
+        f"there is no complexity {complexity!r}",
+        expected=f"one of {', '.join(COMPLEXITIES)}",
+        try_next='studium ask "..." --complexity simple',
+    )
+
+
+async def _here(config: "Config", body: Json, *, live: bool) -> Json:
+    """Open the workspace, ask, and return the answer as plain data."""
+    import orjson
+
+    from studium.app import open_studium
+    from studium.records.answers import Answer, Delta, Progress
+
+    answer: Json = {}
+    async with open_studium(config) as studium, aclosing(studium.ensemble.stream(_query(body))) as events:
+        async for event in events:
+            if isinstance(event, Answer):
+                answer = orjson.loads(orjson.dumps(event))
+            elif live and isinstance(event, Delta):
+                write(event.text)
+            elif live and isinstance(event, Progress):
+                _tell(event.text)
+    return answer
+
+
+def _query(body: Json) -> "Query":
+    from studium.records.answers import Complexity, Query
+    from studium.records.messages import Message
+
+    return Query(
+        messages=(Message("user", body["question"]),),
+        complexity=Complexity(body["complexity"]) if body["complexity"] else None,
+        strategy=body["strategy"],
+        students=tuple(body["students"] or ()),
+    )
+
+
+def _there(url: str, body: Json, *, explain: bool) -> Iterator[Json]:
+    from studium.cli.running import post_lines
+
+    given = {key: value for key, value in body.items() if value is not None}
+    return post_lines(url, "/api/ask", given | {"stream": True, "explain": explain})
+
+
+def _follow(events: Iterator[Json], *, live: bool) -> Json:
+    """Pass on what a server sends and return its last word."""
+    from studium.errors import EngineDied
+
+    for event in events:
+        if event["kind"] == "answer":
+            return {key: value for key, value in event.items() if key != "kind"}
+        if live and event["kind"] == "delta":
+            write(event["text"])
+        elif live and event["kind"] == "progress":
+            _tell(event["text"])
+    raise EngineDied(
+        "the server ended its answer in the middle",
+        expected="a last line with the whole answer",
+        try_next="ask again; if it happens again, look at the server's log",
+    )
+
+
+def _tell(text: str) -> None:
+    """Say what goes on, if somebody watches."""
+    if sys.stderr.isatty():
+        note(text)
+
+
+def _present(answer: Json, *, explain: bool, as_json: bool, told: bool) -> None:
+    if as_json:
+        write_json(answer)
+        return
+    write("\n" if told else answer["text"].rstrip("\n") + "\n")
+    if answer["status"] == "partial":
+        note("not settled: time was up, or no reply could be read; this is the best there was")
+    if explain:
+        _explain(answer)
+
+
+def _explain(answer: Json) -> None:
+    write("\n")
+    write_table(
+        ("student", "fate", "answer", "sure", "seconds", "tokens", "said"),
+        [_member_row(member, chosen=answer["chosen_model"]) for member in answer["members"]],
+    )
+    write(
+        f"\n{answer['strategy']}, {answer['complexity']}: agreement {answer['agreement']:.0%}, "
+        f"confidence {answer['confidence']:.0%}, {answer['seconds']:.2f} s, "
+        f"{answer['calls_saved']} calls saved\n"
+    )
+    for move in answer["moves"]:
+        size = f", {move['bytes'] / 2**20:,.0f} MiB" if move["bytes"] else ""
+        reason = f" ({move['reason']})" if move["reason"] else ""
+        write(f"{move['kind']} {move['model']}: {move['seconds']:.2f} s{size}{reason}\n")
+
+
+def _member_row(member: Json, *, chosen: str) -> tuple[str, ...]:
+    said = member.get("error") or " ".join(member.get("text", "").split())
+    return (
+        member["student"] + (" *" if member["student"] == chosen else ""),
+        member["fate"].replace("_", " "),
+        member["answer"] or "-",
+        "-" if member["confidence"] is None else f"{member['confidence']:.0%}",
+        f"{member['seconds']:.2f}",
+        str(member["completion_tokens"]),
+        said if len(said) <= 160 else said[:157] + "...",
+    )

@@ -1,0 +1,61 @@
+"""The way in: `studium <verb or noun> [thing]`. Turns every ending into an exit status (see `failures`)."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+import typer.main
+
+from studium.cli import ask, configuration, doctor, models, students, version
+from studium.cli.failures import report, report_bug
+from studium.cli.group import Commands
+from studium.errors import StudiumError
+
+# Plain help: the decorated one takes twice as long to start.
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A team of small language models on the hardware you have.\n\n"
+    'Example: studium ask "What is 47 + 58?" --explain',
+)
+app.command("ask")(ask.ask)
+app.command("models")(models.models)
+app.command("doctor")(doctor.doctor)
+app.command("version")(version.version)
+app.add_typer(students.app, name="students")
+app.add_typer(configuration.app, name="config")
+
+
+def main() -> None:
+    """Run the command line of this process and end it."""
+    status = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone; without this Python would complain once more while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = status or 1
+    sys.exit(status)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status."""
+    as_json = "--json" in arguments
+    try:
+        typer.main.get_command(app).main(list(arguments), prog_name="studium")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except StudiumError as error:
+        return report(error, as_json=as_json)
+    except Exception as error:
+        return report_bug(error, as_json=as_json)
+    return 0
+
+
+if __name__ == "__main__":
+    main()
