@@ -10,6 +10,8 @@ from studium.cli.options import ConfigOption, JsonOption, MemoryBudgetOption, Wo
 from studium.cli.output import note, write, write_json
 from studium.errors import ConfigurationError, OperatorError
 
+LONGEST_SHOWN = 60
+
 app = typer.Typer(
     help="Show the configuration, or write an example.", rich_markup_mode=None, no_args_is_help=True
 )
