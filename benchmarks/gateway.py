@@ -2,11 +2,12 @@
 
 Both stand in front of the same scripted server on this machine and are asked by the same client, in
 alternating rounds of one run, plain and streamed. Studium runs its full path, with every request logged
-to its store; LiteLLM runs as it installs, without a database. Counted is the processor time of the
+to its store; LiteLLM runs as it installs, without a database. Both check a key. Counted is the processor time of the
 server's own processes. LiteLLM comes from PyPI into an environment of its own under build/.
 """
 
 import asyncio
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from benchmarks.servers import Server, free_port, running, studium_command
 
 LITELLM = "1.109.0"
 LITELLM_HOME = REPOSITORY / "build" / "litellm-venv"
+KEY = "sk-" + secrets.token_hex(32)
 ANSWER = "The answer is forty-two, as everybody in the room already knew. " * 4
 CLIENTS = 8
 MIB = 2**20
@@ -30,6 +32,7 @@ MIB = 2**20
 SCRIPT = f"models:\n  echo: {{default: {ANSWER!r}}}\n"
 STUDIUM_YAML = """
 workspace: {folder}/workspace
+server: {{api_keys_env: GATEWAY_KEYS}}
 engines: {{upstream: {{kind: openai_api, url: "{upstream}/v1"}}}}
 models: [{{name: echo, engine: upstream, source: echo}}]
 students: [{{name: echo}}]
@@ -90,6 +93,7 @@ def _start(stack: ExitStack, folder: Path) -> dict[str, Server]:
             port=ports["studium"],
             health="/healthz",
             log=folder / "studium.log",
+            environment={"GATEWAY_KEYS": KEY},
         )
     )
     litellm = stack.enter_context(
@@ -98,7 +102,11 @@ def _start(stack: ExitStack, folder: Path) -> dict[str, Server]:
             port=ports["litellm"],
             health="/health/liveliness",
             log=folder / "litellm.log",
-            environment={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"},
+            environment={
+                "LITELLM_MASTER_KEY": KEY,
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+                "LITELLM_TELEMETRY": "False",
+            },
         )
     )
     return {"studium": studium, "litellm": litellm}
@@ -118,7 +126,7 @@ async def ask_many(url: str, requests: int, *, stream: bool) -> None:
                     raise RuntimeError(f"{url} answered {reply.status}: {text[:500]}")
 
     timeout = aiohttp.ClientTimeout(total=120)
-    async with aiohttp.ClientSession(timeout=timeout, headers={"Authorization": "Bearer none"}) as session:
+    async with aiohttp.ClientSession(timeout=timeout, headers={"Authorization": f"Bearer {KEY}"}) as session:
         await asyncio.gather(*(client(session) for _ in range(CLIENTS)))
 
 
