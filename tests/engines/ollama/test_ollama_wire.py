@@ -46,8 +46,20 @@ def test_a_line_ends_with_exactly_one_newline():
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(0, 0), ("0", 0), (-1, math.inf), ("-1", math.inf), ("-1m", math.inf), (30, 30), (2.5, 2.5)]
-    + [("10m", 600), ("1h30m", 5400), ("250ms", 0.25), ("24h", 86_400), (None, 300)],
+    [
+        (0, 0),
+        ("0", 0),
+        (-1, math.inf),
+        ("-1", math.inf),
+        ("-1m", math.inf),
+        (30, 30),
+        (2.5, 2.5),
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("250ms", 0.25),
+        ("24h", 86_400),
+        (None, 300),
+    ],
 )
 def test_keep_alive_is_read_as_ollama_reads_it(value, seconds):
     assert wire.keep_alive_s(value) == seconds

@@ -27,7 +27,7 @@ from studium.records.messages import Ask, Message, Sampling
 
 Handler = Callable[[web.BaseRequest, dict[str, Any]], Awaitable[web.StreamResponse]]
 
-_VERSION = "0.12.11"
+VERSION = "0.12.11"
 """The first version that gives log-probabilities and can be told not to cut prompts."""
 _PULL_PARTS = 4
 _LAYERS, _KV_HEADS, _HEADS, _WIDTH = 2, 1, 4, 64
@@ -53,9 +53,10 @@ class _Stored:
 class OllamaSide:
     """The state of an Ollama server: what is stored, and what is loaded until when (Unix seconds)."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, version: str = VERSION) -> None:
         now = time.time()
         self._stored = {tagged(name): _Stored(model, now) for name, model in script.models.items()}
+        self._version_text = version
         self._expires: dict[str, float] = {}
         self._context: dict[str, int] = {}
         self._faults = Faults()
@@ -155,7 +156,7 @@ class OllamaSide:
         return json_response(answer)
 
     async def _version(self, request: web.BaseRequest, body: dict[str, Any]) -> web.StreamResponse:
-        return json_response(ollama_wire.version(_VERSION))
+        return json_response(ollama_wire.version(self._version_text))
 
     async def _create(self, request: web.BaseRequest, body: dict[str, Any]) -> web.StreamResponse:
         base_name, base = self._named({"model": body.get("from")})

@@ -23,7 +23,7 @@ from aiohttp import web
 
 from studium.engines import ollama_wire, openai_wire
 from studium.engines.scripted.delivery import json_response
-from studium.engines.scripted.ollama_side import OllamaSide
+from studium.engines.scripted.ollama_side import VERSION, OllamaSide
 from studium.engines.scripted.openai_side import OpenAISide
 from studium.engines.scripted.read import read_script
 from studium.engines.scripted.script import Script
@@ -61,10 +61,10 @@ class Running:
 class ScriptedServer:
     """Answers requests of both protocols. With `api_key`, whoever does not bring it gets status 401."""
 
-    def __init__(self, script: Script, *, api_key: str | None = None) -> None:
+    def __init__(self, script: Script, *, api_key: str | None = None, ollama_version: str = VERSION) -> None:
         self.seen: deque[Seen] = deque(maxlen=_REMEMBERED_REQUESTS)
         self._api_key = api_key
-        openai, ollama = OpenAISide(script), OllamaSide(script)
+        openai, ollama = OpenAISide(script), OllamaSide(script, ollama_version)
         self._handlers: dict[tuple[str, str], Handler] = {
             **{(method, f"/v1{path}"): handler for (method, path), handler in openai.handlers().items()},
             **{(method, f"/api{path}"): handler for (method, path), handler in ollama.handlers().items()},
@@ -104,7 +104,7 @@ async def serving(
     script: Script, *, port: int = 0, api_key: str | None = None
 ) -> AsyncGenerator[Running, None]:
     """Serve `script` on 127.0.0.1 while the context lasts; port 0 takes a free one."""
-    server = ScriptedServer(script, api_key=api_key)
+    server = ScriptedServer(script, api_key=api_key, ollama_version=ollama_version)
     # Cancelling on disconnect is what makes a hanging answer end with its caller.
     answering = web.Server(server.handle, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(answering, shutdown_timeout=0.1)
