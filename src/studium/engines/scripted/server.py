@@ -101,7 +101,7 @@ class ScriptedServer:
 
 @asynccontextmanager
 async def serving(
-    script: Script, *, port: int = 0, api_key: str | None = None
+    script: Script, *, port: int = 0, api_key: str | None = None, ollama_version: str = VERSION
 ) -> AsyncGenerator[Running, None]:
     """Serve `script` on 127.0.0.1 while the context lasts; port 0 takes a free one."""
     server = ScriptedServer(script, api_key=api_key, ollama_version=ollama_version)
