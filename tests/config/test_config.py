@@ -115,6 +115,21 @@ def test_the_shipped_example_changes_nothing():
     assert dict(leaves(shipped)) == dict(leaves(plain))
 
 
+def test_the_shipped_roster_for_ollama_has_six_students_with_models_of_their_own():
+    config = load_config(Path(str(files("studium") / "examples" / "ollama.yaml")), environment={})
+    assert [student.name for student in config.students] == [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "zeta",
+    ]
+    assert all(student.base and student.system_prompt and student.speciality for student in config.students)
+    assert len({student.model_name for student in config.students}) == 6
+    assert {model.engine for model in config.models} == {"ollama"}
+
+
 def test_the_example_of_students_of_ones_own_is_valid_when_uncommented(tmp_path):
     example = Path(str(files("studium") / "examples" / "studium.yaml")).read_text()
     head, _, tail = example.partition("# engines:\n")

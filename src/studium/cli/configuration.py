@@ -52,6 +52,7 @@ def show(
 @app.command("init")
 def init(
     path: Annotated[str, typer.Argument(help="The file to write.")] = "studium.yaml",
+    ollama: Annotated[bool, typer.Option("--ollama", help="The roster of six students for Ollama.")] = False,
 ) -> None:
     """Write an example with every option and its default, commented. Never overwrites.
 
@@ -59,7 +60,7 @@ def init(
     """
     target = Path(path).expanduser()
     target = target / "studium.yaml" if target.is_dir() else target
-    example = files("studium") / "examples" / "studium.yaml"
+    example = files("studium") / "examples" / ("ollama.yaml" if ollama else "studium.yaml")
     try:
         with target.open("x", encoding="utf-8") as file:
             file.write(example.read_text(encoding="utf-8"))
