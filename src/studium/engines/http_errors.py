@@ -16,9 +16,10 @@ from studium.errors import EngineRefused, PromptTooLong, StudiumError, UnknownMo
 MAX_ERROR_BYTES = 64 * 1024
 _SHOWN_CHARS = 400
 _CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error"}
-# vLLM and several proxies say it in words only, under the type of any bad request.
+# vLLM, several proxies, and llama.cpp where a text to embed is meant, say it in words only.
 _CONTEXT_WORDS = re.compile(
-    r"maximum context length|exceeds? the (available |maximum )?context", re.IGNORECASE
+    r"maximum context length|exceeds? the (available |maximum )?context|input .* too large to process",
+    re.IGNORECASE,
 )
 
 

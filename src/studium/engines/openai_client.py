@@ -173,6 +173,8 @@ class _Assembly:
         self.finish = chunk.finish or self.finish
         self._usage = chunk.usage or self._usage
         if not chunk.text and not chunk.logprobs:
+            # Servers hold unfinished characters back: the last token may show only as the end.
+            self._last_s = time.monotonic() - self._started if chunk.finish else self._last_s
             return None
         self._last_s = time.monotonic() - self._started
         self._first_s = self._last_s if self._first_s is None else self._first_s

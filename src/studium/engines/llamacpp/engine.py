@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -113,7 +114,7 @@ class LlamaCppEngine:
         if loading is None:
             task = asyncio.create_task(self._settle(model))
             loading = self._loading[model.name] = _Loading(model, task)
-            task.add_done_callback(lambda _: self._loading.pop(model.name, None))
+            task.add_done_callback(partial(self._loaded, model.name))
         return _residence(await self._join(_same(loading, model), timeout_s))
 
     async def unload(self, model: ModelSpec) -> None:
@@ -198,6 +199,11 @@ class LlamaCppEngine:
         if loading.task.cancelled():
             raise EngineDied(f"{loading.model.name} was unloaded while it was being loaded")
         return loading.task.result()
+
+    def _loaded(self, name: str, task: asyncio.Task[_Home]) -> None:
+        del self._loading[name]
+        if not task.cancelled():
+            task.exception()  # looked at even when everybody who waited for it has left
 
     async def _settle(self, model: ModelSpec) -> _Home:
         """Bring a model up in whatever its options say and take it into the books."""
@@ -372,8 +378,7 @@ async def _leave(home: _Home) -> None:
 async def _end_load(task: asyncio.Task[_Home]) -> None:
     """Cancel a load and wait until it has ended what it started."""
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await asyncio.wait({task})
+    await asyncio.wait({task})
 
 
 async def _explained(home: _Home, died: EngineDied) -> EngineDied:

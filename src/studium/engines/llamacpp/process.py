@@ -70,7 +70,8 @@ class Worker:
                 stop()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.process.wait(), END_S)
-        await self._listener
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._listener, END_S)
 
     async def obituary(self) -> str:
         """Say how the process ended and what it said last; waits a moment for it to be reaped."""
@@ -178,9 +179,8 @@ async def _spawn(settings: WorkerSettings, program: list[str], environment: dict
     )
     worker = Worker(settings.name, process, api_key)
     assert process.stdin is not None
-    with suppress(BrokenPipeError, ConnectionResetError):  # it died at once: its report will be missing
-        process.stdin.write(json.dumps(told).encode() + b"\n")
-        await process.stdin.drain()
+    # No waiting here, where a cancellation would lose the process: the line fits into the pipe.
+    process.stdin.write(json.dumps(told).encode() + b"\n")
     return worker
 
 
