@@ -80,7 +80,7 @@ class Driver:
             while len(got) < len(tasks):
                 event = await events.get()
                 if isinstance(event, Delta):
-                    yield event
+                    yield _with_backlog(event, events)
                     continue
                 got.append(event)
                 yield Progress(_describe(event), event)
@@ -160,6 +160,24 @@ def own_confidence(reply: Reply) -> float | None:
     if not reply.logprobs:
         return None
     return math.exp(sum(token.logprob for token in reply.logprobs) / len(reply.logprobs))
+
+
+def _with_backlog(delta: Delta, events: "asyncio.Queue[Delta | MemberReply]") -> Delta:
+    """Return a delta together with those that wait behind it: one write to the client instead of many.
+
+    The MemberReply that may end the backlog is put back; a live batch has no other sender.
+    """
+    backlog = [delta]
+    while not events.empty():
+        event = events.get_nowait()
+        if not isinstance(event, Delta):
+            events.put_nowait(event)
+            break
+        backlog.append(event)
+    if len(backlog) == 1:
+        return delta
+    logprobs = tuple(logprob for one in backlog for logprob in one.logprobs)
+    return Delta("".join(one.text for one in backlog), logprobs)
 
 
 def _describe(reply: MemberReply) -> str:

@@ -229,12 +229,11 @@ class Ensemble:
 
 
 def _ask_of(query: Query, choice: _Choice, fleet: Fleet) -> Ask:
-    """What every student is asked. Log-probabilities are wanted for the vote wherever all can give them."""
+    """What every student is asked. A vote wants log-probabilities, where all who may vote can give them."""
     students = (*choice.brief.students, *choice.brief.reserves)
     top_logprobs = query.top_logprobs
-    if top_logprobs is None and all(
-        fleet.engines[one.model.engine].capabilities.logprobs for one in students
-    ):
+    able = all(fleet.engines[one.model.engine].capabilities.logprobs for one in students)
+    if top_logprobs is None and able and len(students) > 1:
         top_logprobs = 0
     messages, prompt = query.messages, query.prompt
     if prompt is not None and query.model in VIRTUAL_MODELS:
