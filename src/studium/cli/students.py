@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from studium.config import Config
     from studium.engines.ollama import Derivation
 
-_WOULD = {"created": "would be created", "replaced": "would be replaced", "unchanged": "is there already"}
+_WOULD = {
+    "created": "would be created",
+    "replaced": "would be replaced",
+    "unchanged": "is there already",
+    "unchecked": "would be created, unless it is there already (no Ollama answered)",
+}
 
 app = typer.Typer(
     help="List students, or create them in an engine.", rich_markup_mode=None, no_args_is_help=True

@@ -234,6 +234,16 @@ async def test_a_dry_run_shows_the_model_and_makes_nothing():
     ]
 
 
+async def test_a_dry_run_needs_no_server_and_the_real_run_does():
+    engine = OllamaEngine("http://127.0.0.1:9")
+    made = await engine.create_student(STUDENT, "mistral", dry_run=True)
+    assert made.outcome is Outcome.UNCHECKED
+    assert made.modelfile == engine.modelfile(STUDENT, "mistral")
+    with pytest.raises(EngineMissing, match="ollama serve"):
+        await engine.create_student(STUDENT, "mistral")
+    await engine.close()
+
+
 async def test_creating_again_does_nothing_until_the_definition_changes():
     changed = [
         replace(STUDENT, system_prompt="Another."),

@@ -20,6 +20,8 @@ class Outcome(StrEnum):
     CREATED = "created"
     REPLACED = "replaced"
     UNCHANGED = "unchanged"
+    UNCHECKED = "unchecked"
+    """A dry run without a server: what would be made is known, whether it is there already is not."""
 
 
 @dataclass(frozen=True, slots=True)

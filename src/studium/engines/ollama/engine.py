@@ -166,11 +166,17 @@ class OllamaEngine:
         """Make the student's model under its source as tag; do nothing where it is there already.
 
         Writes a model to Ollama's store, a few kilobytes beside the base. With `dry_run` only says what would
-        be done. Raises UnknownModel where the base is missing, EngineMissing, ConfigurationError.
+        be done, and needs no server for it. Raises UnknownModel where the base is missing, EngineMissing,
+        ConfigurationError.
         """
         derive.check_tag(student, base)
         tag = derive.tagged(student.model.source)
-        outcome = await self._outcome(student, base)
+        try:
+            outcome = await self._outcome(student, base)
+        except EngineMissing:
+            if not dry_run:
+                raise
+            outcome = Outcome.UNCHECKED
         if not dry_run and outcome is not Outcome.UNCHANGED:
             body = derive.create_body(student, base)
             await self._http.post("/api/create", body, model=student.name, timeout_s=_CREATE_S)
