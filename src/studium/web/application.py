@@ -23,7 +23,7 @@ def make_web_app(studium: House, metrics: Metrics | None = None) -> web.Applicat
             web.get("/readyz", status.readyz),
             web.get("/metrics", status.metrics),
             web.get("/v1/models", openai_api.models),
-            web.get("/v1/models/{name}", openai_api.model),
+            web.get("/v1/models/{name:.+}", openai_api.model),
             web.get("/api/tags", ollama_api.tags),
             web.get("/api/ps", ollama_api.ps),
             web.get("/api/version", ollama_api.version),
