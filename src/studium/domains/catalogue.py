@@ -18,6 +18,8 @@ from studium.domains.sorting import Sorting
 from studium.errors import CallerError, ConfigurationError
 
 GROUP = "studium.domains"
+# Recognising a text takes time that grows with the square of its length; no domain asks a longer question.
+LONGEST_QUESTION_CHARACTERS = 600
 
 
 def shipped_domains() -> Mapping[str, Domain]:
@@ -76,5 +78,7 @@ def domain(name: str) -> Domain:
 
 
 def recognise(question: str) -> Domain | None:
-    """Return the first domain that could have asked a question, or None."""
+    """Return the first domain that could have asked a question, or None; a long text is nobody's."""
+    if len(question) > LONGEST_QUESTION_CHARACTERS:
+        return None
     return next((found for found in all_domains().values() if found.recognises(question)), None)
