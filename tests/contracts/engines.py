@@ -6,13 +6,17 @@ A field left at None says that the engine has no such case; the tests that need 
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from studium.engines.llamacpp.engine import LlamaCppEngine
 from tests.fixtures.tiny_gguf import write_adapter, write_model
 
+from studium.engines.llamacpp.engine import LlamaCppEngine
+from studium.engines.ollama import OllamaEngine
+from studium.engines.openai_api import OpenAIApiEngine
 from studium.engines.protocol import Engine
+from studium.engines.scripted import Fault, FaultKind, ModelScript, Rule, Script, ScriptedEngine
+from studium.engines.scripted.server import serving
 from studium.records.messages import Ask, Message, Sampling
 from studium.records.models import ModelSpec
 
@@ -70,6 +74,67 @@ async def llamacpp(folder: Path) -> AsyncGenerator[Bench, None]:
     )
 
 
+_WORDS = "one two three four five six seven eight nine ten eleven twelve"
+SCRIPT = ModelScript(
+    rules=(Rule((" ".join([_WORDS] * 20),), contains="everything"),),
+    default=(f"{_WORDS} {_WORDS}",),
+    json_answer='{"sure": true}',
+    load_s=0.01,
+    first_token_s=0.002,
+    token_s=0.004,
+    context_tokens=2048,
+    resident_bytes=50_000_000,
+    peak_bytes=60_000_000,
+)
+
+
+@asynccontextmanager
+async def scripted(folder: Path) -> AsyncGenerator[Bench, None]:
+    """Scripted models; the long answer takes a second."""
+    good = ModelSpec(name="good", engine="scripted", source="good", context_tokens=2048, slots=2)
+    yield Bench(
+        engine=ScriptedEngine({"good": SCRIPT, "broken": ModelScript(fault=Fault(FaultKind.CRASH_AT_LOAD))}),
+        good=good,
+        unknown=replace(good, name="absent", source="absent"),
+        broken=replace(good, name="broken", source="broken"),
+        too_long=say("x " * 3000),
+        embedding=replace(good, name="vectors", embeddings=True),
+    )
+
+
+@asynccontextmanager
+async def openai_api(folder: Path) -> AsyncGenerator[Bench, None]:
+    """The scripted models behind an OpenAI-shaped server; it has no loading that could fail."""
+    async with serving(Script({"good": SCRIPT})) as running:
+        good = ModelSpec(name="good", engine="openai_api", source="good", context_tokens=2048, slots=2)
+        yield Bench(
+            engine=OpenAIApiEngine(f"{running.url}/v1"),
+            good=good,
+            unknown=replace(good, name="absent", source="absent"),
+            too_long=say("x " * 3000),
+            embedding=replace(good, name="vectors", embeddings=True),
+        )
+
+
+@asynccontextmanager
+async def ollama(folder: Path) -> AsyncGenerator[Bench, None]:
+    """The scripted models behind a server that speaks Ollama's protocol."""
+    models = {"good": SCRIPT, "vectors": SCRIPT, "broken": ModelScript(fault=Fault(FaultKind.CRASH_AT_LOAD))}
+    async with serving(Script(models)) as running:
+        good = ModelSpec(name="good", engine="ollama", source="good", context_tokens=2048, slots=2)
+        yield Bench(
+            engine=OllamaEngine(running.url),
+            good=good,
+            unknown=replace(good, name="absent", source="absent"),
+            broken=replace(good, name="broken", source="broken"),
+            too_long=say("x " * 3000),
+            embedding=replace(good, name="vectors", source="vectors", embeddings=True),
+        )
+
+
 BENCHES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Bench]]] = {
     "llamacpp": llamacpp,
+    "scripted": scripted,
+    "openai_api": openai_api,
+    "ollama": ollama,
 }
