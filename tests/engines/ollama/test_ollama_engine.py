@@ -82,6 +82,9 @@ async def test_memory_that_ollama_keeps_is_reported_and_not_hidden():
         await engine.load(ALPHA, timeout_s=5)
         with pytest.raises(EngineTimeout, match="still holds alpha 10 s.*ollama stop mistral"):
             await engine.unload(ALPHA)
+        assert [held.model for held in await engine.residences()] == ["alpha"]
+        await engine.unload(ALPHA)
+        assert await engine.residences() == []
 
 
 async def test_an_answer_is_streamed_with_the_choices_of_the_ask_and_never_a_cut_prompt():

@@ -233,7 +233,17 @@ async def test_a_load_that_fails_says_why(kind, complaint):
         assert (await client.ps()).models == []
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"model": "alpha", "messages": "x"}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"model": "alpha", "messages": "x"}',
+        b'{"model": "alpha", "messages": [{}]}',
+        b'{"model": "alpha", "messages": [{"content": "a"}], "seed": "x", "options": {"seed": "x"}}',
+    ],
+)
 async def test_a_body_that_is_no_request_is_a_clear_error_in_either_shape(content):
     async with serving(SCRIPT) as running, aiohttp.ClientSession() as session:
         for path in ("/v1/chat/completions", "/api/generate" if b"messages" not in content else "/api/chat"):

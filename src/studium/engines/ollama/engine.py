@@ -94,8 +94,10 @@ class OllamaEngine:
 
     async def unload(self, model: ModelSpec) -> None:
         async with self._locks.setdefault(model.name, asyncio.Lock()):
-            if self._loaded.pop(model.name, None) is not None:
+            if model.name in self._loaded:
+                # Forgotten only once it is gone: what Ollama still holds stays among the residences.
                 await self._unload(model)
+                self._loaded.pop(model.name, None)
 
     async def residences(self) -> Sequence[Residence]:
         """Return the models that this engine loaded and that Ollama still holds, not those of others."""

@@ -19,7 +19,7 @@ from studium.engines.ollama_wire import ListedModel, Timing
 from studium.engines.scripted.delivery import FOREVER_S, Delivery, json_response
 from studium.engines.scripted.faults import LOAD_FAULTS, UNLOAD_FAULTS, Faults
 from studium.engines.scripted.forms import OllamaForm
-from studium.engines.scripted.openai_side import messages_of, texts_of, vectors_of
+from studium.engines.scripted.openai_side import messages_of, stops_of, texts_of, vectors_of, whole
 from studium.engines.scripted.script import BUILT_IN, FaultKind, ModelScript, Script
 from studium.engines.scripted.speech import Speech, count_tokens, speak
 from studium.errors import BadRequest, DoesNotFit, ModelBroken, PromptTooLong, UnknownModel
@@ -98,7 +98,7 @@ class OllamaSide:
             self._unload(name, stored)
             return json_response(_final(chat)(name, now, "unload"))
         options = {**stored.parameters, **(body.get("options") or {})}
-        context_tokens = int(options.get("num_ctx") or stored.script.context_tokens)
+        context_tokens = whole(options, "num_ctx") or stored.script.context_tokens
         await self._load(name, stored, context_tokens, keep_s)
         if not said:
             return json_response(_final(chat)(name, now, "load"))
@@ -237,7 +237,7 @@ def _speech(
         messages=() if isinstance(said, str) else _with_system(said, stored.system),
         prompt=said if isinstance(said, str) else None,
         sampling=_sampling(options),
-        top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
+        top_logprobs=(whole(body, "top_logprobs") or 0) if body.get("logprobs") else None,
         json_schema={"type": "object"} if body.get("format") == "json" else body.get("format") or None,
     )
     try:
@@ -261,12 +261,11 @@ def _with_system(messages: tuple[Message, ...], system: str) -> tuple[Message, .
 
 
 def _sampling(options: Mapping[str, Any]) -> Sampling:
-    stop = options.get("stop") or ()
-    limit = options.get("num_predict")
+    limit = whole(options, "num_predict")
     return Sampling(
-        seed=options.get("seed"),
-        max_tokens=limit if isinstance(limit, int) and limit > 0 else None,
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        seed=whole(options, "seed"),
+        max_tokens=limit if limit is not None and limit > 0 else None,
+        stop=stops_of(options),
     )
 
 

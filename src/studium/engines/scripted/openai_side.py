@@ -39,7 +39,7 @@ class OpenAISide:
         }
 
     async def _chat(self, request: web.BaseRequest, body: dict[str, Any]) -> web.StreamResponse:
-        top = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
+        top = (whole(body, "top_logprobs") or 0) if body.get("logprobs") else None
         ask = Ask(
             messages=messages_of(body),
             sampling=_sampling(body),
@@ -52,7 +52,7 @@ class OpenAISide:
         prompt = body.get("prompt")
         if not isinstance(prompt, str):
             raise BadRequest("prompt is missing", expected="one text")
-        ask = Ask(prompt=prompt, sampling=_sampling(body), top_logprobs=body.get("logprobs"))
+        ask = Ask(prompt=prompt, sampling=_sampling(body), top_logprobs=whole(body, "logprobs"))
         return await self._answer(request, body, ask, chat=False)
 
     async def _answer(
@@ -113,6 +113,23 @@ def vectors_of(name: str, script: ModelScript, texts: list[str]) -> list[tuple[f
     return [embedding(script, text) for text in texts]
 
 
+def whole(body: Mapping[str, Any], name: str) -> int | None:
+    """Return a field that holds a whole number, or None where it is left out. Raises BadRequest."""
+    value = body.get(name)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise BadRequest(f"{name} is {value!r}", expected="a whole number")
+    return value
+
+
+def stops_of(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the stop strings: one, or a list. Raises BadRequest."""
+    stop = body.get("stop") or []
+    stops = [stop] if isinstance(stop, str) else stop
+    if not isinstance(stops, list) or not all(isinstance(text, str) for text in stops):
+        raise BadRequest(f"stop is {stop!r}", expected="a text, or a list of texts")
+    return tuple(stops)
+
+
 def _message(entry: object) -> Message:
     content = entry.get("content") if isinstance(entry, dict) else None
     if isinstance(content, list):
@@ -123,13 +140,12 @@ def _message(entry: object) -> Message:
 
 
 def _sampling(body: Mapping[str, Any]) -> Sampling:
-    stop = body.get("stop") or ()
     return Sampling(
         temperature=body.get("temperature"),
         top_p=body.get("top_p"),
-        seed=body.get("seed"),
-        max_tokens=body.get("max_tokens") or body.get("max_completion_tokens"),
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        seed=whole(body, "seed"),
+        max_tokens=whole(body, "max_tokens") or whole(body, "max_completion_tokens"),
+        stop=stops_of(body),
     )
 
 
