@@ -149,11 +149,31 @@ async def test_both_shapes_of_log_probabilities_are_read(server: Server) -> None
     server.answer = streamed(
         delta("a", logprobs=chat), event(choices=[{"text": "a", "logprobs": older}]), finish()
     )
-    first, second, reply = await heard(server)
+    *pieces, reply = await heard(server)
     assert isinstance(reply, Reply)
-    assert first.logprobs == (TokenLogprob("a", -0.5, (("a", -0.5), ("b", float("-inf")))),)
-    assert second.logprobs == (TokenLogprob("a", -0.5, (("a", -0.5), ("b", -3.0))),)
-    assert reply.logprobs == first.logprobs + second.logprobs
+    assert reply.logprobs == (
+        TokenLogprob("a", -0.5, (("a", -0.5), ("b", float("-inf")))),
+        TokenLogprob("a", -0.5, (("a", -0.5), ("b", -3.0))),
+    )
+    assert reply.logprobs == tuple(logprob for piece in pieces for logprob in piece.logprobs)
+
+
+async def test_what_one_read_brings_is_one_piece(server: Server) -> None:
+    server.answer = streamed(delta("one ") + delta("two ") + delta("three"), finish())
+    piece, reply = await heard(server)
+    assert isinstance(reply, Reply)
+    assert (piece.text, reply.text) == ("one two three", "one two three")
+
+
+async def test_what_came_before_a_broken_event_is_passed_on(server: Server) -> None:
+    server.answer = streamed(delta("one "), event(error={"message": "out of luck"}))
+    texts: list[str] = []
+    async with aiohttp.ClientSession() as session:
+        stream = stream_chat(session, f"{server.url}/x", chat_body("m", ASK), model="m", timeout_s=5.0)
+        with pytest.raises(EngineRefused, match="out of luck"):
+            async for part in stream:
+                texts.append(part.text)
+    assert texts == ["one "]
 
 
 async def test_an_answer_given_at_once_is_one_piece(server: Server) -> None:

@@ -140,6 +140,7 @@ class OpenAIApiEngine:
                 model=model.name,
                 timeout_s=ask.timeout_s - waited_s,
                 headers=self._headers(),
+                stream=ask.live,
             )
             try:
                 async with aclosing(parts):

@@ -77,9 +77,13 @@ async def stream_chat(
     model: str,
     timeout_s: float,
     headers: Mapping[str, str] | None = None,
+    stream: bool = True,
     ask_usage: bool = True,
 ) -> AsyncGenerator[Piece | Reply, None]:
     """Post `body` to a chat or completions URL as a stream; yield its pieces, then one Reply.
+
+    What one read brings is one piece, however many tokens it holds. Without `stream` the server is asked
+    for the whole answer at once, which costs both sides less.
 
     `model` names the model in errors; `timeout_s` bounds everything from connecting to the last byte.
     `ask_usage` asks the server to count tokens (`stream_options`), which a few servers refuse to hear.
@@ -88,20 +92,23 @@ async def stream_chat(
     EngineTimeout, BadReply. Closing the generator closes the connection, which stops a server that watches it.
     """
     started = time.monotonic()
-    payload = {**body, "stream": True}
-    if ask_usage:
+    payload = {**body, "stream": stream}
+    if stream and ask_usage:
         payload["stream_options"] = {"include_usage": True}
     assembly = _Assembly(started)
     async with (
         _posted(session, url, payload, headers, model, timeout_s) as answer,
-        aclosing(answer.events()) as events,
+        aclosing(answer.events()) as batches,
     ):
-        async for event in events:
-            if event == b"[DONE]":
-                assembly.finish = assembly.finish or "stop"
+        async for batch in batches:
+            try:
+                for event in batch:
+                    assembly.take(event, model)
+            finally:  # what came before a broken event is passed on before the error
+                if piece := assembly.piece():
+                    yield piece
+            if assembly.done:
                 break
-            if piece := assembly.add(_parse(event, model)):
-                yield piece
         await answer.drain()
     if assembly.finish is None:
         raise EngineDied(
@@ -157,7 +164,10 @@ class _Assembly:
 
     def __init__(self, started: float) -> None:
         self.finish: str | None = None
+        self.done = False
         self._started = started
+        self._passed_texts = 0
+        self._passed_logprobs = 0
         self._texts: list[str] = []
         self._logprobs: list[TokenLogprob] = []
         self._usage: Mapping[str, Any] = {}
@@ -168,19 +178,30 @@ class _Assembly:
     def text(self) -> str:
         return "".join(self._texts)
 
-    def add(self, chunk: _Chunk) -> Piece | None:
-        """Take one chunk in; return the piece it makes, if it says anything."""
+    def take(self, event: bytes, model: str) -> None:
+        """Take one event in. Raises what it says, or BadReply."""
+        if event == b"[DONE]":
+            self.finish, self.done = self.finish or "stop", True
+            return
+        chunk = _parse(event, model)
         self.finish = chunk.finish or self.finish
         self._usage = chunk.usage or self._usage
         if not chunk.text and not chunk.logprobs:
             # Servers hold unfinished characters back: the last token may show only as the end.
             self._last_s = time.monotonic() - self._started if chunk.finish else self._last_s
-            return None
+            return
         self._last_s = time.monotonic() - self._started
         self._first_s = self._last_s if self._first_s is None else self._first_s
         self._texts.append(chunk.text)
         self._logprobs += chunk.logprobs
-        return Piece(chunk.text, chunk.logprobs)
+
+    def piece(self) -> Piece | None:
+        """Return what was said since the last piece, or None."""
+        texts, logprobs = self._texts[self._passed_texts :], self._logprobs[self._passed_logprobs :]
+        if not texts:
+            return None
+        self._passed_texts, self._passed_logprobs = len(self._texts), len(self._logprobs)
+        return Piece("".join(texts), tuple(logprobs))
 
     def reply(self) -> Reply:
         return Reply(
@@ -223,18 +244,18 @@ class _Answer:
             body += chunk
         return http_error(self._model, self.response.status, bytes(body), self.response.headers)
 
-    async def events(self) -> AsyncGenerator[bytes, None]:
-        """Yield the data of each event; `[DONE]`, if it comes, is the last one."""
+    async def events(self) -> AsyncGenerator[list[bytes], None]:
+        """Yield the data of the events each read completes; `[DONE]`, if it comes, is the last one."""
         if self.response.content_type == "application/json":  # a server that answers all at once
-            yield await self.body()
+            yield [await self.body()]
             return
         decoder = SseDecoder()
         try:
             while chunk := await self.read():
-                for event in decoder.feed(chunk):
-                    yield event
-            for event in decoder.end():
-                yield event
+                if events := decoder.feed(chunk):
+                    yield events
+            if events := decoder.end():
+                yield events
         except EventTooLong as cause:
             raise BadReply(f"{self._model}: {cause}", expected="a stream of small events") from cause
 

@@ -50,7 +50,8 @@ class Ask:
     Either `messages` (the engine applies the model's chat template) or `prompt` (raw text to be
     continued). `top_logprobs` is None for no log-probabilities, else the number of alternatives
     per token (0: the chosen token only). `json_schema` and `grammar` (GBNF) exclude each other.
-    `timeout_s` bounds the whole generation; an engine raises EngineTimeout past it.
+    `timeout_s` bounds the whole generation; an engine raises EngineTimeout past it. Where nobody waits
+    for pieces, `live` is False and an engine may bring the whole reply as one.
     """
 
     messages: tuple[Message, ...] = ()
@@ -60,6 +61,7 @@ class Ask:
     json_schema: Mapping[str, Any] | None = None
     grammar: str | None = None
     timeout_s: float = 60.0
+    live: bool = True
 
 
 @dataclass(frozen=True, slots=True)

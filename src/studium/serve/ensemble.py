@@ -82,13 +82,13 @@ class Ensemble:
 
     async def answer(self, query: Query) -> Answer:
         """Answer a query. Raises what `stream` raises."""
-        async with aclosing(self.stream(query)) as events:
+        async with aclosing(self._events(query, live=False)) as events:
             async for event in events:
                 if isinstance(event, Answer):
                     return event
         raise AssertionError("a stream of answer events ends with an Answer")
 
-    async def stream(self, query: Query) -> AsyncGenerator[AnswerEvent, None]:
+    def stream(self, query: Query) -> AsyncGenerator[AnswerEvent, None]:
         """Yield progress, the winning text in pieces, and last the Answer.
 
         A single student's words come as they are generated; a committee's once it is settled. Raises
@@ -96,11 +96,14 @@ class Ensemble:
         the students' own error only when none of them left anything usable. Closing the generator
         stops all that was started.
         """
+        return self._events(query, live=True)
+
+    async def _events(self, query: Query, *, live: bool) -> AsyncGenerator[AnswerEvent, None]:
         began = time.monotonic()
         choice = self._choose(query)
         driver = Driver(
             self._fleet,
-            _ask_of(query, choice, self._fleet),
+            _ask_of(query, choice, self._fleet, live=live),
             extract=choice.domain.extract,
             deadline=began + (query.timeout_s or choice.limits.question_timeout_s),
             model_timeout_s=choice.limits.student_timeout_s,
@@ -228,7 +231,7 @@ class Ensemble:
         )
 
 
-def _ask_of(query: Query, choice: _Choice, fleet: Fleet) -> Ask:
+def _ask_of(query: Query, choice: _Choice, fleet: Fleet, *, live: bool) -> Ask:
     """What every student is asked. A vote wants log-probabilities, where all who may vote can give them."""
     students = (*choice.brief.students, *choice.brief.reserves)
     top_logprobs = query.top_logprobs
@@ -246,6 +249,7 @@ def _ask_of(query: Query, choice: _Choice, fleet: Fleet) -> Ask:
         json_schema=query.json_schema,
         grammar=query.grammar,
         timeout_s=choice.limits.student_timeout_s,
+        live=live or len(students) > 1,  # of a committee's late members, what they had said is worth having
     )
 
 
