@@ -12,6 +12,9 @@ from tests.cli.roster import studium, write_roster
 
 QUESTION = "What is 47 + 58?"
 
+# Each test starts a server and a command: processes of their own.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def served(tmp_path):
