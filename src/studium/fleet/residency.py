@@ -25,6 +25,8 @@ MOST_MOVES_KEPT = 1_000
 MIB = 2**20
 # A blocked ask is looked at again this often although nothing happened: its age counts in the plan.
 LOOK_AGAIN_S = 0.5
+# Asks at once to a server that schedules its own work; ours would only hold it back.
+SLOTS_ELSEWHERE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,11 @@ class Residency:
         """Whether nobody waits and nothing is queued for the loop, so that there is nothing to decide."""
         return not self._waiting and self._inbox.empty()
 
+    def _slots(self, model: ModelSpec) -> int:
+        """Return how many asks a model takes at once."""
+        ours = self._engines[model.engine].capabilities.manages_memory
+        return model.slots if ours else SLOTS_ELSEWHERE
+
     def _take_free_slot(self, model: ModelSpec) -> bool:
         """Seat an ask at once where no decision is needed: spares the hot path three turns of the event loop.
 
@@ -200,7 +207,7 @@ class Residency:
         tenant = self._tenants.get(model.name)
         if not self._quiet() or tenant is None or tenant.state is not TenantState.RESIDENT or tenant.died:
             return False
-        if tenant.in_flight >= tenant.model.slots:
+        if tenant.in_flight >= self._slots(model):
             return False
         tenant.in_flight += 1
         return True
@@ -244,14 +251,14 @@ class Residency:
             tenants=[
                 Tenant(
                     name,
-                    t.state,
-                    t.bytes,
-                    t.model.slots,
-                    t.in_flight,
-                    max(0.0, now - t.idle_since),
-                    t.load_seconds,
+                    tenant.state,
+                    tenant.bytes,
+                    self._slots(tenant.model),
+                    tenant.in_flight,
+                    max(0.0, now - tenant.idle_since),
+                    tenant.load_seconds,
                 )
-                for name, t in self._tenants.items()
+                for name, tenant in self._tenants.items()
             ],
             needs={ask.model.name: ask.need_bytes for ask in self._waiting.values()},
             budget_bytes=self.limits.budget_bytes,
