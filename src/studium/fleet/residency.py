@@ -7,6 +7,7 @@ A seat in use is never taken away; a load already under way is joined.
 
 import asyncio
 import itertools
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,11 +16,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from studium.engines.protocol import Engine
-from studium.errors import DoesNotFit, EngineTimeout, StudiumError
+from studium.errors import DoesNotFit, EngineTimeout, StudiumBug, StudiumError
 from studium.fleet.plan import Evict, Load, Refuse, Run, Situation, Tenant, TenantState, Waiting, plan
 from studium.fleet.profiles import Profiles
 from studium.records.answers import MemoryMove, MoveKind
 from studium.records.models import ModelSpec, Residence
+
+log = logging.getLogger(__name__)
 
 MOST_MOVES_KEPT = 1_000
 MIB = 2**20
@@ -219,13 +222,31 @@ class Residency:
 
     async def _own(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_AGAIN_S if self._waiting else None):
-                    event = await self._inbox.get()
+            events = await self._next_events()
+            try:
+                for event in events:
                     event()
-            while not self._inbox.empty():
-                self._inbox.get_nowait()()
-            self._step()
+                self._step()
+            except Exception as error:
+                log.exception("deciding about memory went wrong")
+                self._fail_all(error)
+
+    async def _next_events(self) -> list[Callable[[], None]]:
+        """Wait for something to happen, and for not much longer while somebody waits."""
+        events: list[Callable[[], None]] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN_S if self._waiting else None):
+                events.append(await self._inbox.get())
+        while not self._inbox.empty():
+            events.append(self._inbox.get_nowait())
+        return events
+
+    def _fail_all(self, error: Exception) -> None:
+        """A mistake of ours must not leave anybody waiting: every ask that has no seat hears of it."""
+        for ask in self._waiting.values():
+            if not ask.grant.done():
+                ask.grant.set_exception(StudiumBug(f"deciding about memory went wrong: {error!r}"))
+        self._waiting.clear()
 
     def _step(self) -> None:
         if not self._waiting and self.reserved_bytes() <= self.limits.budget_bytes:
