@@ -75,6 +75,7 @@ $(BIN)/python:
 $(SERVE): requirements/serve.lock pyproject.toml | $(BIN)/python
 	$(LOCKED) requirements/serve.lock $(SERVE_FLAGS)
 	$(PIP) install --no-build-isolation --no-deps --editable .
+	@$(PIP) uninstall --yes setuptools # some Pythons put it into every environment; nothing here imports it
 	@touch $@
 
 $(DEV): requirements/dev.lock requirements/torch.txt pyproject.toml | $(BIN)/python
