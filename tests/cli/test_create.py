@@ -25,7 +25,7 @@ async def ollama():
 
 
 def use_shipped_roster(folder, url):
-    example = (files("studium") / "examples" / "ollama.yaml").read_text()
+    example = (files("studium") / "examples" / "six-students-ollama.yaml").read_text()
     (folder / "studium.yaml").write_text(example.replace("http://127.0.0.1:11434", url))
 
 

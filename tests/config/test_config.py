@@ -116,7 +116,9 @@ def test_the_shipped_example_changes_nothing():
 
 
 def test_the_shipped_roster_for_ollama_has_six_students_with_models_of_their_own():
-    config = load_config(Path(str(files("studium") / "examples" / "ollama.yaml")), environment={})
+    config = load_config(
+        Path(str(files("studium") / "examples" / "six-students-ollama.yaml")), environment={}
+    )
     assert [student.name for student in config.students] == [
         "alpha",
         "beta",

@@ -60,7 +60,7 @@ def init(
     """
     target = Path(path).expanduser()
     target = target / "studium.yaml" if target.is_dir() else target
-    example = files("studium") / "examples" / ("ollama.yaml" if ollama else "studium.yaml")
+    example = files("studium") / "examples" / ("six-students-ollama.yaml" if ollama else "studium.yaml")
     try:
         with target.open("x", encoding="utf-8") as file:
             file.write(example.read_text(encoding="utf-8"))
