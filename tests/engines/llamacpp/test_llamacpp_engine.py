@@ -165,7 +165,32 @@ async def test_no_worker_outlives_its_parent(
     await until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
-async def test_closing_a_stream_frees_its_slot_in_the_worker(engine: LlamaCppEngine, tiny: Path) -> None:
+async def test_a_long_queue_keeps_within_the_estimate(engine: LlamaCppEngine, tiny: Path) -> None:
+    """Asks that llama-server keeps waiting cost it memory: 400 of them once took 30 MB."""
+    model = spec(tiny)
+    await engine.load(model, timeout_s=LOAD_S)
+    one = Ask(prompt="x" * 300, sampling=Sampling(max_tokens=2))
+    replies = await asyncio.gather(*(complete(engine, model, one) for _ in range(400)))
+    assert replies[-1].seconds > 2 * replies[0].seconds
+    (residence,) = await engine.residences()
+    assert residence.peak_bytes is not None
+    assert residence.peak_bytes <= (await engine.estimate(model)).total_bytes
+
+
+async def test_waiting_for_a_slot_counts_against_the_limit(engine: LlamaCppEngine, tiny: Path) -> None:
+    model = spec(tiny)
+    await engine.load(model, timeout_s=LOAD_S)
+    async with aclosing(engine.generate(model, ask(max_tokens=1000))) as holder:
+        await anext(holder)
+        with pytest.raises(EngineTimeout, match="slots"):
+            await complete(engine, model, ask(timeout_s=0.1))
+    assert (await complete(engine, model, ask())).text
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_leaving_an_answer_frees_its_slot_in_the_worker(
+    engine: LlamaCppEngine, tiny: Path, live: bool
+) -> None:
     model = spec(tiny)
     await engine.load(model, timeout_s=LOAD_S)
     home = engine._homes["tiny"]
@@ -175,11 +200,13 @@ async def test_closing_a_stream_frees_its_slot_in_the_worker(engine: LlamaCppEng
             return any(slot["is_processing"] for slot in await response.json())
 
     async with aiohttp.ClientSession() as session:
-        stream = engine.generate(model, ask(max_tokens=1000))
-        await anext(stream)
-        assert await busy(session)
-        await stream.aclose()
-        async with asyncio.timeout(0.3):  # the whole answer would take longer
+        whole_s = (await complete(engine, model, ask(max_tokens=900))).seconds
+        answer = asyncio.create_task(complete(engine, model, replace(ask(max_tokens=900), live=live)))
+        async with asyncio.timeout(5.0):
+            while not await busy(session):
+                pass
+        answer.cancel()
+        async with asyncio.timeout(whole_s / 2):
             while await busy(session):
                 pass
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import aiohttp
 from studium.engines.gguf_metadata import BrokenGguf, GgufHeader, read_gguf
 from studium.engines.llamacpp import memory
 from studium.engines.llamacpp.process import Worker, WorkerSettings, start_program, start_worker, surely
-from studium.engines.llamacpp.request import request_for
+from studium.engines.llamacpp.request import Request, request_for
 from studium.engines.openai_client import fetch_embeddings, fetch_json, stream_chat
 from studium.errors import (
     BadRequest,
@@ -56,9 +56,32 @@ class _Home:
         self.worker = worker
         self.load_seconds = seconds
 
+        # What waits, waits here: each ask that llama-server itself keeps waiting costs it a thread and a
+        # prompt (400 of them took 30 MB, more than a small model). A server by URL has its own rules.
+        self._seats = asyncio.Semaphore(model.slots) if worker else None
+
     @property
     def alive(self) -> bool:
         return self.worker is None or self.worker.alive
+
+    @asynccontextmanager
+    async def seat(self, timeout_s: float) -> AsyncGenerator[float, None]:
+        """Wait for a slot and hold it; yield the seconds that took. Raises EngineTimeout."""
+        if self._seats is None:
+            yield 0.0
+            return
+        started = time.monotonic()
+        try:
+            await asyncio.wait_for(self._seats.acquire(), timeout_s)
+        except TimeoutError as cause:
+            raise EngineTimeout(
+                f"{self.model.name}: none of its {self.model.slots} slots became free within {timeout_s:g} s",
+                try_next="raise the limit, or give the model more slots",
+            ) from cause
+        try:
+            yield time.monotonic() - started
+        finally:
+            self._seats.release()
 
     def residence(self) -> Residence | None:
         """Measure what it occupies; None when its worker has ended."""
@@ -137,18 +160,13 @@ class LlamaCppEngine:
         """
         home = self._home(model)
         request = request_for(model, ask)
-        stream = stream_chat(
-            self._http(),
-            home.url + request.path,
-            request.body,
-            model=model.name,
-            timeout_s=ask.timeout_s,
-            headers=home.headers,
-        )
         try:
-            async with aclosing(stream) as parts:
+            async with (
+                home.seat(ask.timeout_s) as waited_s,
+                aclosing(self._stream(home, request, ask, ask.timeout_s - waited_s)) as parts,
+            ):
                 async for part in parts:
-                    yield _without_alternatives(part) if ask.top_logprobs == 0 else part
+                    yield _as_asked(part, ask, waited_s)
         except EngineDied as died:
             raise await _explained(home, died) from died
 
@@ -160,15 +178,16 @@ class LlamaCppEngine:
                 f"{model.name} is not loaded for embeddings", try_next="declare it with embeddings: true"
             )
         try:
-            return await fetch_embeddings(
-                self._http(),
-                f"{home.url}/v1/embeddings",
-                texts,
-                model_id=model.name,
-                model=model.name,
-                timeout_s=EMBED_S,
-                headers=home.headers,
-            )
+            async with home.seat(EMBED_S):
+                return await fetch_embeddings(
+                    self._http(),
+                    f"{home.url}/v1/embeddings",
+                    texts,
+                    model_id=model.name,
+                    model=model.name,
+                    timeout_s=EMBED_S,
+                    headers=home.headers,
+                )
         except EngineDied as died:
             raise await _explained(home, died) from died
 
@@ -268,6 +287,19 @@ class LlamaCppEngine:
         url = f"{home.url}/health"
         await fetch_json(self._http(), url, model=home.model.name, timeout_s=5.0, headers=home.headers)
 
+    def _stream(
+        self, home: _Home, request: Request, ask: Ask, timeout_s: float
+    ) -> AsyncGenerator[Piece | Reply, None]:
+        return stream_chat(
+            self._http(),
+            home.url + request.path,
+            request.body,
+            model=home.model.name,
+            timeout_s=timeout_s,
+            headers=home.headers,
+            stream=ask.live,
+        )
+
     def _home(self, model: ModelSpec) -> _Home:
         home = self._homes.get(model.name)
         if home is None:
@@ -366,8 +398,14 @@ def _residence(home: _Home) -> Residence:
     return residence
 
 
-def _without_alternatives(part: Piece | Reply) -> Piece | Reply:
-    return replace(part, logprobs=tuple(replace(entry, top=()) for entry in part.logprobs))
+def _as_asked(part: Piece | Reply, ask: Ask, waited_s: float) -> Piece | Reply:
+    """Leave out alternatives nobody asked for, and count the wait for a slot into the reply's seconds."""
+    if ask.top_logprobs == 0:
+        part = replace(part, logprobs=tuple(replace(entry, top=()) for entry in part.logprobs))
+    if isinstance(part, Reply):
+        first_s = None if part.first_token_s is None else part.first_token_s + waited_s
+        part = replace(part, seconds=part.seconds + waited_s, first_token_s=first_s)
+    return part
 
 
 async def _leave(home: _Home) -> None:
