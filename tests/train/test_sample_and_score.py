@@ -32,7 +32,7 @@ def tokenizer(tmp_path_factory):
 def decliner(tokenizer):
     """A model taught nothing but to decline, in a second or two."""
     model = new_model(Shape(32, 2, 2, 48, tokenizer.get_vocab_size()), seed=1)
-    schedule = Schedule(steps=60, rows=4, length=64, peak_rate=1e-2, warmup_steps=5)
+    schedule = Schedule(steps=60, rows=4, length=64, other_rate=1e-2, warmup_steps=5)
     train(model, Stream(Mixture((), outside_weight=1.0), tokenizer, seed=1), schedule, say=lambda line: None)
     return model
 

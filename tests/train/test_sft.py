@@ -31,16 +31,9 @@ class StoppingStream(Stream):
     stop_at = -1
 
     def batch(self, step: int, *, rows: int, length: int) -> Rows:
-        self._maybe_stop(step)
-        return super().batch(step, rows=rows, length=length)
-
-    def singles(self, step: int, *, rows: int) -> Rows:
-        self._maybe_stop(step)
-        return super().singles(step, rows=rows)
-
-    def _maybe_stop(self, step: int) -> None:
         if step == self.stop_at:
             raise KeyboardInterrupt
+        return super().batch(step, rows=rows, length=length)
 
 
 def quiet(line: str) -> None:
@@ -56,14 +49,13 @@ def same_weights(one, other) -> bool:
     return all(torch.equal(left, right) for left, right in pairs)
 
 
-@pytest.mark.parametrize("stop_at", [7, 21], ids=["among single questions", "among conversations"])
-def test_an_interrupted_run_resumed_equals_one_in_one_piece_bit_for_bit(stop_at, micro, tokenizer, tmp_path):
+def test_an_interrupted_run_resumed_equals_one_in_one_piece_bit_for_bit(micro, tokenizer, tmp_path):
     whole = micro()
     straight = train(whole, Stream(SUMS, tokenizer, seed=5), SCHEDULE, say=quiet)
 
     checkpoint = tmp_path / "student.pt"
     stopping = StoppingStream(SUMS, tokenizer, seed=5)
-    stopping.stop_at = stop_at
+    stopping.stop_at = 11
     with pytest.raises(KeyboardInterrupt):
         train(micro(), stopping, SCHEDULE, checkpoint=checkpoint, say=quiet)
     assert checkpoint.exists()
@@ -126,7 +118,7 @@ def test_the_loss_is_that_of_the_model_itself(micro, tokenizer):
 
 def test_the_rate_rises_to_its_peak_and_falls_to_a_tenth():
     rates = [rate(SCHEDULE, step) for step in range(SCHEDULE.steps + 1)]
-    assert max(rates) == rates[3] == rates[4] == SCHEDULE.peak_rate
+    assert max(rates) == rates[3] == rates[4] == 1.0
     assert rates[:4] == sorted(rates[:4])
     assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert rates[-1] == pytest.approx(SCHEDULE.peak_rate / 10)
+    assert rates[-1] == pytest.approx(0.1)

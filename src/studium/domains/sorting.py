@@ -1,7 +1,7 @@
 """Lists of numbers: put in order, counted, searched for the largest and the smallest.
 
-Level 1 has three or four numbers of one digit, level 2 five to seven, level 3 four to six numbers
-of two digits. Sorting is answered at once; counting goes through the list and keeps a tally.
+Level 1 has three or four numbers of one digit, level 2 five or six, level 3 three to five numbers of
+two digits. Sorting is answered at once; counting goes through the list and keeps a tally.
 """
 
 import re
@@ -66,7 +66,7 @@ _TEMPLATES = {
     ),
 }
 _TASKS = ("ascending", "ascending", "descending", "count", "largest", "smallest", "length")
-_LENGTHS = {1: (3, 4), 2: (5, 7), 3: (4, 6)}
+_LENGTHS = {1: (3, 4), 2: (5, 6), 3: (3, 5)}
 _RANGES = {1: (0, 9), 2: (0, 9), 3: (10, 99)}
 _NUMBER = re.compile(r"\d+")
 _SEPARATORS = (", ", ", ", ", ", ",", " ")

@@ -1,17 +1,17 @@
 """Supervised training of a small Llama from nothing: one loop, read downwards.
 
-AdamW with a linear warm-up and a cosine to a tenth of the peak, fp32 (bf16 is slower at this size on
-a processor), gradient norm clipped at 1. The first part of a run has one question per row: finding
-the numbers of the question is learnt several times sooner where no others are about. Conversations
-follow, every tenth four times longer in a quarter of the rows. A run writes checkpoints and
-goes on from the last one; interrupted and resumed it gives the same weights, bit for bit, as a run
-in one piece (tests/train/test_sft.py).
+Matrices are trained with Muon (Jordan et al. 2024, in PyTorch), embeddings and norms with AdamW, both
+with a linear warm-up and a cosine to a tenth of the peak, in fp32 (bf16 is slower at this size on a
+processor), gradient norm clipped at 1. Most conversations are short, because a step is then cheaper
+and learns as much; every eighth step has rows six times as long. A run writes checkpoints and goes
+on from the last one; interrupted and resumed it gives the same weights, bit for bit, as a run in one
+piece (tests/train/test_sft.py).
 """
 
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from math import cos, pi
 from pathlib import Path
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM
 
-_LONG_EVERY = 10
-_LONG_FACTOR = 4
+_LONG_EVERY = 8
+_LONG_FACTOR = 6
 _REPORT_EVERY_S = 5.0
 
 
@@ -43,19 +43,19 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast a run learns.
+    """How long and how fast a run learns. A step sees `rows` x `length` tokens.
 
-    A step sees `single_rows` single questions in the first `single_share` of the steps, 0 to 1, and
-    `rows` x `length` tokens of conversation afterwards.
+    `matrix_rate` is Muon's peak rate, `other_rate` AdamW's. On lists of numbers, 0.4 M parameters,
+    the loss after 45 processor seconds was 0.59 with AdamW alone at 4e-3, 0.44 with Muon at 1.2e-2,
+    0.63 at 3e-2; rows of 128 tokens reached in 26 s what rows of 256 reached in 37.
     """
 
     steps: int
-    single_share: float = 0.7
-    single_rows: int = 24
-    rows: int = 8
-    length: int = 256
-    peak_rate: float = 4e-3
-    warmup_steps: int = 100
+    rows: int = 12
+    length: int = 160
+    matrix_rate: float = 1.2e-2
+    other_rate: float = 4e-3
+    warmup_steps: int = 50
     weight_decay: float = 0.01
     seed: int = 0
     checkpoint_every_s: float = 60.0
@@ -86,16 +86,21 @@ def new_model(shape: Shape, *, seed: int) -> "LlamaForCausalLM":
         max_position_embeddings=shape.context_tokens,
         rms_norm_eps=1e-5,
         tie_word_embeddings=True,
+        # At these widths the usual 0.02 starts attention so flat that lookups form late: on lists of
+        # numbers the loss after 360 steps was 0.64 with 0.02, 0.51 with this, 0.68 with twice this.
+        initializer_range=shape.width**-0.5,
+        # For contexts of a thousand tokens; 10,000 gave 0.51 there and this 0.47.
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
     )
     return LlamaForCausalLM(config)
 
 
 def rate(schedule: Schedule, step: int) -> float:
-    """Return the learning rate of a step, counted from 0."""
+    """Return the fraction of the peak rates for a step, counted from 0."""
     if step < schedule.warmup_steps:
-        return schedule.peak_rate * (step + 1) / schedule.warmup_steps
+        return (step + 1) / schedule.warmup_steps
     progress = (step - schedule.warmup_steps) / max(1, schedule.steps - schedule.warmup_steps)
-    return schedule.peak_rate * (0.1 + 0.45 * (1 + cos(pi * progress)))
+    return 0.1 + 0.45 * (1 + cos(pi * progress))
 
 
 def train(
@@ -111,12 +116,8 @@ def train(
     Blocks; Ctrl-C writes the checkpoint and raises KeyboardInterrupt. Raises ConfigurationError where
     the checkpoint belongs to another schedule.
     """
-    import torch
-
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=schedule.peak_rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay
-    )
-    done = _resume(model, optimizer, schedule, checkpoint)
+    optimizers = _optimizers(model, schedule)
+    done = _resume(model, optimizers, schedule, checkpoint)
     step, tokens, seconds_before, loss = done.steps, done.tokens, done.seconds, done.loss
     started = time.process_time()
     reported = saved = time.monotonic()
@@ -125,7 +126,7 @@ def train(
     try:
         while step < schedule.steps:
             rows = _rows_of_step(stream, schedule, step)
-            loss = _step(model, optimizer, rows, rate(schedule, step))
+            loss = _step(model, optimizers, rows, rate(schedule, step))
             step += 1
             tokens += len(rows.input_ids) * len(rows.input_ids[0])
             now = time.monotonic()
@@ -136,12 +137,12 @@ def train(
                 reported = now
             if checkpoint and now - saved >= schedule.checkpoint_every_s:
                 so_far = Trained(step, tokens, seconds_before + time.process_time() - started, loss)
-                _save(model, optimizer, schedule, so_far, checkpoint)
+                _save(model, optimizers, schedule, so_far, checkpoint)
                 saved = now
     finally:
         so_far = Trained(step, tokens, seconds_before + time.process_time() - started, loss)
         if checkpoint and first_step < step:
-            _save(model, optimizer, schedule, so_far, checkpoint)
+            _save(model, optimizers, schedule, so_far, checkpoint)
     model.eval()
     return so_far
 
@@ -158,9 +159,26 @@ def loss_of(model: "LlamaForCausalLM", rows: Rows) -> "torch.Tensor":
     return torch.nn.functional.cross_entropy(logits_NV, labels_RT[trained_RT])
 
 
+def _optimizers(model: "LlamaForCausalLM", schedule: Schedule) -> Sequence["torch.optim.Optimizer"]:
+    import torch
+
+    named = [
+        (name, weight, weight.ndim == 2 and "embed" not in name) for name, weight in model.named_parameters()
+    ]
+    matrices = [weight for _, weight, is_matrix in named if is_matrix]
+    others = [weight for _, weight, is_matrix in named if not is_matrix]
+    decay = schedule.weight_decay
+    optimizers = (
+        torch.optim.Muon(matrices, schedule.matrix_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, schedule.other_rate, betas=(0.9, 0.98), weight_decay=decay),
+    )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
 def _rows_of_step(stream: Stream, schedule: Schedule, step: int) -> Rows:
-    if step < schedule.single_share * schedule.steps:
-        return stream.singles(step, rows=schedule.single_rows)
     if step % _LONG_EVERY == _LONG_EVERY - 1:
         rows = max(1, schedule.rows // _LONG_FACTOR)
         return stream.batch(step, rows=rows, length=schedule.length * _LONG_FACTOR)
@@ -168,34 +186,42 @@ def _rows_of_step(stream: Stream, schedule: Schedule, step: int) -> Rows:
 
 
 def _step(
-    model: "LlamaForCausalLM", optimizer: "torch.optim.Optimizer", rows: Rows, learning_rate: float
+    model: "LlamaForCausalLM",
+    optimizers: Sequence["torch.optim.Optimizer"],
+    rows: Rows,
+    fraction_of_peak: float,
 ) -> float:
     import torch
 
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
     loss = loss_of(model, rows)
-    optimizer.zero_grad()
+    model.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * fraction_of_peak
+        optimizer.step()
     return float(loss.detach())
 
 
 def _save(
-    model: "LlamaForCausalLM", optimizer: Any, schedule: Schedule, so_far: Trained, checkpoint: Path
+    model: "LlamaForCausalLM",
+    optimizers: Sequence[Any],
+    schedule: Schedule,
+    so_far: Trained,
+    checkpoint: Path,
 ) -> None:
     import torch
 
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     part = checkpoint.with_suffix(".part")
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    state = {"model": model.state_dict(), "optimizers": [each.state_dict() for each in optimizers]}
     torch.save({**state, "schedule": _identity(schedule), "so_far": tuple(so_far)}, part)
     part.replace(checkpoint)
 
 
 def _resume(
-    model: "LlamaForCausalLM", optimizer: Any, schedule: Schedule, checkpoint: Path | None
+    model: "LlamaForCausalLM", optimizers: Sequence[Any], schedule: Schedule, checkpoint: Path | None
 ) -> Trained:
     import torch
 
@@ -209,7 +235,8 @@ def _resume(
             try_next="train into another folder, or remove the checkpoint to begin anew",
         )
     model.load_state_dict(kept["model"])
-    optimizer.load_state_dict(kept["optimizer"])
+    for optimizer, state in zip(optimizers, kept["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
     return Trained(*kept["so_far"])
 
 

@@ -1,12 +1,12 @@
 """Fresh training conversations without end.
 
-A row of a batch is one question and its answer, or a conversation of several, so that a student
-learns to answer after earlier turns; the loss sees only the answers and their end token. Batch k depends on
+Every row of a batch is one conversation of several questions and answers, so that a student learns
+to answer after earlier turns; the loss sees only the answers and their end token. Batch k depends on
 the seed and k alone, so a resumed run needs no state but its step. Only problems on the training
 side of the hash are ever made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -74,30 +74,32 @@ class Stream:
     def batch(self, step: int, *, rows: int, length: int) -> Rows:
         """Return batch `step`: `rows` conversations of at most `length` tokens, padded to it."""
         rng = Random(f"{self._seed}/{step}")
-        made = [self._row(rng, length) for _ in range(rows)]
-        return Rows([ids for ids, _ in made], [labels for _, labels in made])
-
-    def singles(self, step: int, *, rows: int) -> Rows:
-        """Return batch `step` with one question and answer per row, padded to the longest."""
-        rng = Random(f"{self._seed}/{step}/singles")
-        turns = [self._encode(draw_turn(self._mixture, rng)) for _ in range(rows)]
-        longest = max(len(ids) for ids, _ in turns)
-        padded = [self._padded(ids, labels, longest) for ids, labels in turns]
-        return Rows([ids for ids, _ in padded], [labels for _, labels in padded])
-
-    def _padded(self, ids: list[int], labels: list[int], length: int) -> tuple[Sequence[int], Sequence[int]]:
-        missing = length - len(ids)
-        return ids + [self._marks[PAD]] * missing, labels + [IGNORED] * missing
-
-    def _row(self, rng: Random, length: int) -> tuple[Sequence[int], Sequence[int]]:
-        ids: list[int] = []
-        labels: list[int] = []
+        turns = self._turns(rng, length)
+        made: list[tuple[list[int], list[int]]] = [([], [])]
         while True:
-            turn_ids, turn_labels = self._encode(draw_turn(self._mixture, rng))
-            if len(ids) + len(turn_ids) > length:
-                return self._padded(ids, labels, length)
-            ids += turn_ids
-            labels += turn_labels
+            ids, labels = next(turns)
+            row_ids, row_labels = made[-1]
+            if len(row_ids) + len(ids) <= length:
+                row_ids += ids
+                row_labels += labels
+            elif len(made) < rows:
+                made.append((ids, labels))
+            else:
+                return self._padded(made, length)
+
+    def _turns(self, rng: Random, length: int) -> Iterator[tuple[list[int], list[int]]]:
+        """Yield encoded turns without end, leaving out those longer than a whole row."""
+        while True:
+            ids, labels = self._encode(draw_turn(self._mixture, rng))
+            if len(ids) <= length:
+                yield ids, labels
+
+    def _padded(self, rows: Sequence[tuple[list[int], list[int]]], length: int) -> Rows:
+        pad = self._marks[PAD]
+        return Rows(
+            [ids + [pad] * (length - len(ids)) for ids, _ in rows],
+            [labels + [IGNORED] * (length - len(labels)) for _, labels in rows],
+        )
 
     def _encode(self, turn: Turn) -> tuple[list[int], list[int]]:
         question, reply = (encoded.ids for encoded in self._tokenizer.encode_batch(list(turn)))
