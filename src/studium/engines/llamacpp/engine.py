@@ -163,7 +163,7 @@ class LlamaCppEngine:
         try:
             async with (
                 home.seat(ask.timeout_s) as waited_s,
-                aclosing(self._stream(home, request, ask, ask.timeout_s - waited_s)) as parts,
+                aclosing(self._stream(home, request, ask.timeout_s - waited_s)) as parts,
             ):
                 async for part in parts:
                     yield _as_asked(part, ask, waited_s)
@@ -287,9 +287,9 @@ class LlamaCppEngine:
         url = f"{home.url}/health"
         await fetch_json(self._http(), url, model=home.model.name, timeout_s=5.0, headers=home.headers)
 
-    def _stream(
-        self, home: _Home, request: Request, ask: Ask, timeout_s: float
-    ) -> AsyncGenerator[Piece | Reply, None]:
+    def _stream(self, home: _Home, request: Request, timeout_s: float) -> AsyncGenerator[Piece | Reply, None]:
+        # Streamed even where nobody wants pieces: llama-server looks about once a second whether the one
+        # who waits for a whole answer is still there, and its slot is busy until then.
         return stream_chat(
             self._http(),
             home.url + request.path,
@@ -297,7 +297,6 @@ class LlamaCppEngine:
             model=home.model.name,
             timeout_s=timeout_s,
             headers=home.headers,
-            stream=ask.live,
         )
 
     def _home(self, model: ModelSpec) -> _Home:
