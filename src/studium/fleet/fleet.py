@@ -13,11 +13,12 @@ from studium.errors import EngineDied, StudiumError
 from studium.fleet.profiles import Profiles, profile_key
 from studium.fleet.residency import Limits, Residency
 from studium.records.answers import MemoryMove
-from studium.records.messages import Ask, Embeddings, Message, Piece, Reply
+from studium.records.messages import Ask, Embeddings, Message, Piece, Reply, Sampling
 from studium.records.models import ModelSpec, Residence, Student
 from studium.records.runs import ModelProfile, StudentRun
 
 INTERACTIVE = 100
+NO_CHOICES = Sampling()
 
 
 class Seat:
@@ -156,7 +157,11 @@ class Fleet:
 
 def as_student(student: Student, ask: Ask) -> Ask:
     """Return the ask with the student's system prompt in front and its sampling filled in."""
-    messages = ask.messages
+    messages, sampling = ask.messages, ask.sampling
     if student.system_prompt and messages and messages[0].role != "system":
         messages = (Message("system", student.system_prompt), *messages)
-    return replace(ask, messages=messages, sampling=ask.sampling.over(student.sampling))
+    if student.sampling != NO_CHOICES:
+        sampling = sampling.over(student.sampling)
+    if messages is ask.messages and sampling is ask.sampling:
+        return ask
+    return replace(ask, messages=messages, sampling=sampling)

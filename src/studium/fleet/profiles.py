@@ -56,20 +56,24 @@ class Profiles:
     def ran(self, model: ModelSpec, run: StudentRun, *, generate_seconds: float) -> None:
         """Learn from one run, also from a failed one."""
         profile = self._with_peak(self.of(model), run.memory_bytes)
-        profile = replace(profile, runs=profile.runs + 1, failures=profile.failures + (not run.success))
+        speed, tokens = profile.tokens_per_second, profile.tokens_per_answer
         if run.success and run.completion_tokens and generate_seconds > 0:
-            speed = run.completion_tokens / generate_seconds
-            profile = replace(
+            speed = _mean(speed, run.completion_tokens / generate_seconds)
+            tokens = _mean(tokens, run.completion_tokens)
+        self._learn(
+            replace(
                 profile,
-                tokens_per_second=_mean(profile.tokens_per_second, speed),
-                tokens_per_answer=_mean(profile.tokens_per_answer, run.completion_tokens),
+                runs=profile.runs + 1,
+                failures=profile.failures + (not run.success),
+                tokens_per_second=speed,
+                tokens_per_answer=tokens,
             )
-        self._learn(profile)
+        )
 
     def _with_peak(self, profile: ModelProfile, peak_bytes: int | None) -> ModelProfile:
-        if peak_bytes is None:
+        if peak_bytes is None or (profile.peak_bytes or 0) >= peak_bytes:
             return profile
-        return replace(profile, peak_bytes=max(peak_bytes, profile.peak_bytes or 0))
+        return replace(profile, peak_bytes=peak_bytes)
 
     def _learn(self, profile: ModelProfile) -> None:
         self._known[profile.model] = profile

@@ -7,7 +7,7 @@ Knows no HTTP and loads no model.
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from studium.domains.catalogue import domain as domain_named
@@ -152,7 +152,12 @@ class Ensemble:
         if strategy not in STRATEGIES:
             raise BadRequest(f"unknown strategy {strategy!r}", expected=f"one of {', '.join(STRATEGIES)}")
         limits = self._limits[complexity]
-        domain = domain_named(query.domain) if query.domain else recognise(query.question) or OPEN_QUESTION
+        if query.domain:
+            domain = domain_named(query.domain)
+        elif len(students) == 1:  # nothing to compare, so nothing to recognise
+            domain = OPEN_QUESTION
+        else:
+            domain = recognise(query.question) or OPEN_QUESTION
         return _Choice(strategy, complexity, limits, self._brief(students, strategy, limits, domain), domain)
 
     def _brief(
@@ -216,7 +221,7 @@ class Ensemble:
             chosen_model=verdict.winner.student,
             agreement=verdict.agreement,
             confidence=verdict.confidence,
-            members=replies,
+            members=replies if query.top_logprobs is not None else _without_logprobs(replies),
             seconds=time.monotonic() - began,
             prompt_tokens=sum(reply.prompt_tokens for reply in asked),
             completion_tokens=sum(reply.completion_tokens for reply in asked),
@@ -251,6 +256,11 @@ def _ask_of(query: Query, choice: _Choice, fleet: Fleet, *, live: bool) -> Ask:
         timeout_s=choice.limits.student_timeout_s,
         live=live or len(students) > 1,  # of a committee's late members, what they had said is worth having
     )
+
+
+def _without_logprobs(replies: Sequence[MemberReply]) -> tuple[MemberReply, ...]:
+    """Those gathered for the vote alone have done their work."""
+    return tuple(replace(reply, logprobs=()) if reply.logprobs else reply for reply in replies)
 
 
 def _cannot(asked: Sequence[MemberReply]) -> str:
