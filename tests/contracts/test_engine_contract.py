@@ -118,7 +118,7 @@ async def test_estimates_cost_no_load_and_cover_what_is_measured(bench: Bench) -
 
 
 async def test_pieces_come_first_and_one_reply_joins_them(loaded: Bench) -> None:
-    *pieces, reply = await heard(loaded.engine, loaded.good, loaded.ask)
+    *pieces, reply = await heard(loaded.engine, loaded.good, loaded.long)
     assert isinstance(reply, Reply)
     assert all(isinstance(piece, Piece) for piece in pieces)
     assert len(pieces) > 1

@@ -131,8 +131,10 @@ class LlamaCppEngine:
 
     async def load(self, model: ModelSpec, *, timeout_s: float) -> Residence:
         """Start a worker with the model, or find it started; return what it occupies."""
-        if (home := self._homes.get(model.name)) and home.alive:
-            return _residence(_same(home, model))
+        # Measured rather than remembered: that a worker has died is told to us a moment after it has.
+        if (home := self._homes.get(model.name)) and (residence := home.residence()):
+            _same(home, model)
+            return residence
         loading = self._loading.get(model.name)
         if loading is None:
             task = asyncio.create_task(self._settle(model))
