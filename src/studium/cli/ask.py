@@ -79,16 +79,15 @@ def _checked(complexity: str | None) -> str | None:
 
 async def _here(config: "Config", body: Json, *, live: bool) -> Json:
     """Open the workspace, ask, and return the answer as plain data."""
-    import orjson
-
     from studium.app import open_studium
     from studium.records.answers import Answer, Delta, Progress
+    from studium.serve.report import whole
 
     answer: Json = {}
     async with open_studium(config) as studium, aclosing(studium.ensemble.stream(_query(body))) as events:
         async for event in events:
             if isinstance(event, Answer):
-                answer = orjson.loads(orjson.dumps(event))
+                answer = whole(event, explain=True)
             elif live and isinstance(event, Delta):
                 write(event.text)
             elif live and isinstance(event, Progress):

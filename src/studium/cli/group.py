@@ -14,7 +14,7 @@ import typer.core
 import typer.main
 
 ENTRY_POINTS = "studium.commands"
-SUMMARIES: Mapping[str, str] = {"up": "Start Studium: the students, the endpoint and the dashboard."}
+SUMMARIES: Mapping[str, str] = {"up": "Serve the students to any OpenAI or Ollama client."}
 
 
 class Commands(typer.core.TyperGroup):

@@ -11,7 +11,6 @@ from typing import Any
 from studium.errors import BadReply, CallerError, EngineFailure, EngineMissing, StudiumError
 
 KEY_VARIABLE = "STUDIUM_API_KEY"
-SERVER_FILE = "server.json"
 TIMEOUT_S = 600.0
 REACH_S = 2.0
 
@@ -21,6 +20,8 @@ Json = dict[str, Any]
 def running_server(workspace: Path) -> str | None:
     """Return the URL of the server that announced itself in `workspace` and answers; else None."""
     import json
+
+    from studium.config import SERVER_FILE
 
     try:
         url = json.loads((workspace / SERVER_FILE).read_text(encoding="utf-8"))["url"]

@@ -18,6 +18,8 @@ from studium.config.schema import COMPLEXITIES, ModelConfig, Settings, StudentCo
 from studium.errors import ConfigurationError
 
 FILE_NAME = "studium.yaml"
+SERVER_FILE = "server.json"
+"""In a workspace that is being served: says where, so that other commands find the server."""
 WORKSPACE_VARIABLE = "STUDIUM_WORKSPACE"
 DEFAULT_WORKSPACE = Path("~/.local/share/studium")
 DEFAULT = "default"

@@ -14,7 +14,6 @@ from aiohttp import web
 
 from studium.errors import StudiumBug
 from studium.records.answers import Answer, Delta, Progress, Query
-from studium.web import report
 from studium.web.door import REQUEST_ID, failure_of
 from studium.web.openai_requests import Wish
 from studium.web.reception import RECEPTION, VISIT, Reception
@@ -38,9 +37,7 @@ async def deliver(request: web.Request, wish: Wish, voice: Voice) -> web.StreamR
             return await _stream(request, query, voice)
         async with asyncio.timeout(_longest_s(reception, query)):
             answer = visit.answer = await reception.house.ensemble.answer(query)
-    return web.Response(
-        body=voice.whole(answer), headers=report.headers(answer), content_type="application/json"
-    )
+    return web.Response(body=voice.whole(answer), headers=_headers(answer), content_type="application/json")
 
 
 async def _stream(request: web.Request, query: Query, voice: Voice) -> web.StreamResponse:
@@ -171,3 +168,15 @@ def _longest_s(reception: Reception, query: Query) -> float:
 
 def _all_at_once(answer: Answer) -> Delta:
     return Delta(answer.text, answer.logprobs)
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    """Return the same in brief, for programs that look at headers only."""
+    return {
+        "x-studium-strategy": answer.strategy,
+        "x-studium-complexity": answer.complexity.value,
+        "x-studium-status": answer.status.value,
+        "x-studium-chosen-model": answer.chosen_model,
+        "x-studium-agreement": f"{answer.agreement:.3f}",
+        "x-studium-confidence": f"{answer.confidence:.3f}",
+    }

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from studium.app import Studium
     from studium.config import Config
 
-SERVER_FILE = "server.json"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LISTED = 12
 _log = logging.getLogger("studium.web")
@@ -62,6 +61,7 @@ def up(
 async def run(config: "Config") -> None:
     """Serve until a signal comes. Raises ConfigurationError, StoreUnavailable, OperatorError (port taken)."""
     from studium.app import open_studium
+    from studium.config import SERVER_FILE
     from studium.telemetry import configure_logging
     from studium.web.access import gate_of
     from studium.web.server import serve

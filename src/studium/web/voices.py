@@ -17,9 +17,9 @@ from studium.engines.openai_wire import Stamp
 from studium.errors import StudiumError
 from studium.records.answers import Answer, Delta, MoveKind
 from studium.records.messages import TokenLogprob
+from studium.serve.report import report, whole
 from studium.web.failures import Dialect, error_json
 from studium.web.openai_requests import Wish
-from studium.web.report import report
 
 Json = dict[str, Any]
 EVENT_STREAM = "text/event-stream"
@@ -204,9 +204,8 @@ class AskVoice:
         return ollama_wire.ndjson({"kind": "error", "error": str(error), "code": error.code})
 
     def _body(self, answer: Answer) -> Json:
-        body = {"text": answer.text, "finish": answer.finish.value, "usage": usage_of(answer)}
         wish = self.wish
-        return body | report(answer, request_id=self.request_id, explain=wish.explain, ignored=wish.ignored)
+        return whole(answer, request_id=self.request_id, explain=wish.explain, ignored=wish.ignored)
 
 
 def usage_of(answer: Answer) -> Json:

@@ -1,4 +1,4 @@
-"""What the ensemble did, as the extra `studium` object and as headers."""
+"""An answer as JSON: what the ensemble did, for the extra `studium` object, `/api/ask` and `ask --json`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,16 +32,20 @@ def report(answer: Answer, *, request_id: str, explain: bool = False, ignored: S
     return body
 
 
-def headers(answer: Answer) -> dict[str, str]:
-    """Return the same in brief, for programs that look at headers only."""
-    return {
-        "x-studium-strategy": answer.strategy,
-        "x-studium-complexity": answer.complexity.value,
-        "x-studium-status": answer.status.value,
-        "x-studium-chosen-model": answer.chosen_model,
-        "x-studium-agreement": f"{answer.agreement:.3f}",
-        "x-studium-confidence": f"{answer.confidence:.3f}",
+def whole(
+    answer: Answer, *, request_id: str = "", explain: bool = False, ignored: Sequence[str] = ()
+) -> Json:
+    """Return an answer with its text, its tokens and how it came about: the one JSON form of an answer."""
+    said: Json = {
+        "text": answer.text,
+        "finish": answer.finish.value,
+        "usage": {
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "total_tokens": answer.prompt_tokens + answer.completion_tokens,
+        },
     }
+    return said | report(answer, request_id=request_id, explain=explain, ignored=ignored)
 
 
 def _member(member: MemberReply, explain: bool) -> Json:
