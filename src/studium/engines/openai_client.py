@@ -9,8 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
@@ -27,14 +26,13 @@ _DRAIN_S = 0.1
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
+class _Chunk(NamedTuple):
     """What one event of a stream adds."""
 
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     finish: str | None = None
-    usage: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    usage: Mapping[str, Any] = {}
 
 
 def chat_body(model_id: str, ask: Ask) -> dict[str, Any]:
@@ -327,9 +325,9 @@ def _parse(event: bytes, model: str) -> _Chunk:
     if error := answer.get("error"):
         raise reported_error(model, error)
     try:
-        usage = answer.get("usage") or {}
+        usage = dict(answer.get("usage") or {})
         choices = answer.get("choices") or []
-        return _choice(choices[0], usage) if choices else _Chunk(usage=dict(usage))
+        return _choice(choices[0], usage) if choices else _Chunk(usage=usage)
     except (KeyError, TypeError, ValueError, AttributeError) as cause:
         raise _bad_reply(model, "an event of another shape", answer) from cause
 
@@ -340,7 +338,8 @@ def _choice(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> _Chunk:
     if not isinstance(text, str):
         raise TypeError("content is not text")
     finish = choice.get("finish_reason")
-    return _Chunk(text, _logprobs(choice.get("logprobs") or {}), finish and str(finish), dict(usage))
+    logprobs = choice.get("logprobs")
+    return _Chunk(text, _logprobs(logprobs) if logprobs else (), finish and str(finish), usage)
 
 
 def _logprobs(given: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:

@@ -18,45 +18,39 @@ class SseDecoder:
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
         self._rest = bytearray()
-        self._searched = 0
         self._data: list[bytes] = []
         self._data_bytes = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the events that `chunk` completes. Raises EventTooLong."""
-        self._rest += chunk
-        events: list[bytes] = []
-        start = 0
-        while (end := self._rest.find(b"\n", max(start, self._searched))) >= 0:
-            self._line(bytes(self._rest[start:end]).removesuffix(b"\r"), events)
-            start = end + 1
-        del self._rest[:start]
-        # The next search need not look again at what holds no line end: a long line in many small
-        # chunks would cost the square of its length.
-        self._searched = len(self._rest)
-        self._check(self._searched)
-        return events
+        if b"\n" not in chunk:  # gathered, not searched again: a long line in many chunks costs its length
+            self._rest += chunk
+            self._check(len(self._rest))
+            return []
+        lines = (bytes(self._rest) + chunk).split(b"\n") if self._rest else chunk.split(b"\n")
+        self._rest = bytearray(lines.pop())
+        self._check(len(self._rest))
+        return self._events(lines)
 
     def end(self) -> list[bytes]:
         """Return the event that was complete but for its closing blank line, if there is one."""
-        events: list[bytes] = []
-        self._line(bytes(self._rest), events)
-        self._line(b"", events)
-        self._rest.clear()
-        self._searched = 0
-        return events
+        last, self._rest = bytes(self._rest), bytearray()
+        return self._events([last, b""])
 
-    def _line(self, line: bytes, events: list[bytes]) -> None:
-        if not line:
-            if self._data:
-                events.append(b"\n".join(self._data))
-            self._data, self._data_bytes = [], 0
-            return
-        name, _, value = line.partition(b":")
-        if name in (b"data", b"\xef\xbb\xbfdata"):
-            self._data.append(value.removeprefix(b" "))
-            self._data_bytes += len(value)
-            self._check(self._data_bytes)
+    def _events(self, lines: list[bytes]) -> list[bytes]:
+        events: list[bytes] = []
+        for ended in lines:
+            line = ended[:-1] if ended.endswith(b"\r") else ended
+            if not line:
+                if self._data:
+                    events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
+                    self._data, self._data_bytes = [], 0
+            elif line.startswith((b"data:", b"\xef\xbb\xbfdata:")):
+                value = line.partition(b":")[2].removeprefix(b" ")
+                self._data.append(value)
+                self._data_bytes += len(value)
+                self._check(self._data_bytes)
+        return events
 
     def _check(self, size: int) -> None:
         if size > self._max_event_bytes:
