@@ -87,9 +87,10 @@ class Driver:
                 if len(got) < len(tasks) and batch.settled(got):
                     break
         finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            if going := [task for task in tasks.values() if not task.done()]:
+                for task in going:
+                    task.cancel()
+                await asyncio.gather(*going, return_exceptions=True)
         heard = {reply.student for reply in got}
         got += [MemberReply(name, Fate.NOT_NEEDED) for name in tasks if name not in heard]
 
@@ -98,14 +99,16 @@ class Driver:
     ) -> None:
         began = time.monotonic()
         said: list[str] = []
+        reply: Reply | None = None
+        error: StudiumError | None = None
         limit_s = max(0.0, min(self._model_timeout_s, self._deadline - began))
         try:
             async with asyncio.timeout(limit_s), self._fleet.seat(student, timeout_s=limit_s) as seat:
                 async with aclosing(seat.generate(self._ask)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, Reply):
-                            events.put_nowait(self._read(student, piece, time.monotonic() - began))
-                            return
+                            reply = piece
+                            continue
                         said.append(piece.text)
                         if live:
                             events.put_nowait(Delta(piece.text, piece.logprobs))
@@ -115,13 +118,18 @@ class Driver:
                 expected="an answer within the limit",
                 try_next="choose a higher complexity, or raise the limits under `ensemble`",
             )
-            events.put_nowait(self._failed(student, error, said, began))
-        except StudiumError as error:
-            events.put_nowait(self._failed(student, error, said, began))
-        except Exception as error:  # ours: the question must not wait for ever for this student
+        except StudiumError as caught:
+            error = caught
+        except Exception as caught:  # ours: the question must not wait for ever for this student
             log.exception("asking %s went wrong", student.name)
-            bug = StudiumBug(f"asking {student.name} went wrong: {type(error).__name__}: {error}")
-            events.put_nowait(self._failed(student, bug, said, began))
+            error = StudiumBug(f"asking {student.name} went wrong: {type(caught).__name__}: {caught}")
+        # Told only now, when the seat is given back and the run recorded: who hears it may cancel this task.
+        seconds = time.monotonic() - began
+        if reply is not None:
+            events.put_nowait(self._read(student, reply, seconds))
+        else:
+            error = error or StudiumBug(f"{student.name} ended without a reply")
+            events.put_nowait(self._failed(student, error, "".join(said), seconds))
 
     def _read(self, student: Student, reply: Reply, seconds: float) -> MemberReply:
         answer = self._extract(reply.text)
@@ -143,13 +151,13 @@ class Driver:
             logprobs=reply.logprobs,
         )
 
-    def _failed(self, student: Student, error: StudiumError, said: list[str], began: float) -> MemberReply:
+    def _failed(self, student: Student, error: StudiumError, said: str, seconds: float) -> MemberReply:
         self._errors.append(error)
         return MemberReply(
             student.name,
             Fate.LATE if isinstance(error, EngineTimeout) else Fate.FAILED,
-            text="".join(said),
-            seconds=time.monotonic() - began,
+            text=said,
+            seconds=seconds,
             error=str(error),
             error_code=error.code,
         )
