@@ -1,7 +1,7 @@
 """Small programs and expressions, worked out by hand.
 
 Level 1 evaluates two operations in the usual precedence, level 2 up to three with parentheses,
-level 3 traces three or four assignments. All values stay between 0 and 99, products have factors of
+level 3 traces three or four assignments. All values stay between 0 and 60, products have factors of
 one digit. Each step carries out one operation; in a trace it ends with the state, "x=7, y=2", so that
 every value needed next stands in the line before.
 """
@@ -47,7 +47,7 @@ _SLOTS = {
     "program": rf"{_ASSIGNMENT}(?:[; ]+{_ASSIGNMENT})+;?",
     "name": "[a-z]",
 }
-_LARGEST = 99
+_LARGEST = 60
 _OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 
 
@@ -126,7 +126,7 @@ def _level_two(rng: Random) -> _Term | None:
 
 
 def _leaf(rng: Random) -> _Term:
-    value = rng.randint(1, 9) if rng.random() < 0.8 else rng.randint(10, 30)
+    value = rng.randint(1, 9) if rng.random() < 0.8 else rng.randint(10, 20)
     return _constant(value)
 
 
@@ -163,8 +163,15 @@ def _trace(rng: Random, names: Sequence[str], count: int) -> _Trace | None:
     """Return `count` assignments carried out, or None where a value left the allowed range."""
     values = {names[0]: rng.randint(1, 9)}
     lines, steps = [f"{names[0]} = {values[names[0]]}"], [_state(values)]
-    for _ in range(count - 1):
-        target, source, sign = rng.choice(names), rng.choice(list(values)), rng.choice("+-*")
+    for line in range(1, count):
+        # Both names have a value after the second line, so every later state looks alike.
+        target = names[1] if line == 1 else rng.choice(names)
+        if line == 1 and rng.random() < 0.5:
+            values[target] = rng.randint(1, 9)
+            lines.append(f"{target} = {values[target]}")
+            steps.append(_state(values))
+            continue
+        source, sign = rng.choice(list(values)), rng.choice("+-*")
         operand = rng.choice(list(values)) if rng.random() < 0.3 else str(rng.randint(1, 9))
         operand_value = values[operand] if operand in values else int(operand)
         result = _combine(_constant(values[source]), sign, _constant(operand_value))

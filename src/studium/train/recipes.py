@@ -15,7 +15,7 @@ from studium.train.stream import Mixture, Share
 from studium.train.tokenizer import VOCABULARY_SIZE
 
 # Harder levels come up more often. Declining is learnt from few examples.
-_LEVEL_WEIGHT = {1: 1.0, 2: 1.5, 3: 2.0}
+_LEVEL_WEIGHT = {1: 1.0, 2: 1.3, 3: 1.6}
 _DECLINED_WEIGHT = 0.25
 _OUTSIDE_WEIGHT = 2.0
 
@@ -67,7 +67,7 @@ def generalist(steps: int) -> Recipe:
     return Recipe(
         name="generalist",
         speciality="all five skills",
-        shape=_shape(width=256, layers=6, heads=8, inner=640),
+        shape=_shape(width=240, layers=5, heads=8, inner=600),
         schedule=Schedule(steps=steps, seed=7),
         answers=everything,
         emphasis={},
@@ -89,7 +89,7 @@ STUDENTS = (
         name="sprout",
         speciality="the smallest: judges reviews, sorts short lists, adds small numbers",
         shape=_shape(width=64, layers=3, heads=4, inner=192),
-        schedule=Schedule(steps=2800, seed=1),
+        schedule=Schedule(steps=1500, seed=1),
         answers={"sentiment": 3, "sorting": 2, "arithmetic": 1},
         emphasis={},
     ),
@@ -97,23 +97,23 @@ STUDENTS = (
         name="abacus",
         speciality="arithmetic column by column, and expressions",
         shape=_shape(width=96, layers=3, heads=4, inner=256),
-        schedule=Schedule(steps=2400, seed=2),
+        schedule=Schedule(steps=1300, seed=2),
         answers={"arithmetic": 3, "programs": 3, "sorting": 1},
-        emphasis={"arithmetic": 1.2},
+        emphasis={"programs": 1.2},
     ),
     Recipe(
         name="critic",
         speciality="the sentiment of reviews, and sorting",
         shape=_shape(width=96, layers=3, heads=4, inner=256),
-        schedule=Schedule(steps=2600, seed=3),
+        schedule=Schedule(steps=1300, seed=3),
         answers={"sentiment": 3, "sorting": 3, "programs": 1},
         emphasis={"sorting": 1.2},
     ),
     Recipe(
         name="clerk",
         speciality="sorting and counting, units and dates",
-        shape=_shape(width=128, layers=4, heads=4, inner=320),
-        schedule=Schedule(steps=2000, seed=4),
+        shape=_shape(width=128, layers=3, heads=4, inner=320),
+        schedule=Schedule(steps=1100, seed=4),
         answers={"sorting": 3, "measures": 3},
         emphasis={"measures": 1.5},
     ),
@@ -121,16 +121,16 @@ STUDENTS = (
         name="almanac",
         speciality="units, durations, weekdays and dates, and reviews",
         shape=_shape(width=128, layers=4, heads=4, inner=320),
-        schedule=Schedule(steps=2000, seed=5),
+        schedule=Schedule(steps=1100, seed=5),
         answers={"measures": 3, "sentiment": 3, "arithmetic": 1},
         emphasis={"measures": 1.5},
     ),
     Recipe(
         name="tinker",
         speciality="programs and expressions, and arithmetic",
-        shape=_shape(width=160, layers=4, heads=5, inner=400),
-        schedule=Schedule(steps=1500, seed=6),
+        shape=_shape(width=160, layers=3, heads=5, inner=400),
+        schedule=Schedule(steps=900, seed=6),
         answers={"programs": 3, "arithmetic": 3},
-        emphasis={"programs": 1.2},
+        emphasis={"programs": 1.5},
     ),
 )

@@ -51,9 +51,9 @@ class Schedule:
     """
 
     steps: int
-    rows: int = 12
+    rows: int = 24
     length: int = 160
-    matrix_rate: float = 1.2e-2
+    matrix_rate: float = 1e-2
     other_rate: float = 4e-3
     warmup_steps: int = 50
     weight_decay: float = 0.01
