@@ -1,0 +1,70 @@
+"""The roster: the embedded students where nothing is declared, else what the configuration says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from studium.config import Config, load_config
+from studium.errors import StudiumBug
+from studium.records.models import Tier
+from studium.registry import EMBEDDED, build_roster, embedded_students
+
+YAML = """
+models:
+  - {name: base, engine: llamacpp, source: base.gguf, context_tokens: 512, slots: 2}
+students:
+  - {name: poet, model: base, system_prompt: Rhyme., sampling: {temperature: 0.7, top_k: 40}, tier: quality}
+  - {name: critic, model: base, priority: 3}
+"""
+
+
+def declared(folder: Path, text: str) -> Config:
+    file = folder / "studium.yaml"
+    file.write_text(text)
+    return load_config(file, environment={})
+
+
+def test_without_a_configuration_the_embedded_students_serve():
+    roster = build_roster(load_config(None, environment={}, folder=EMBEDDED))
+    assert roster.embedded
+    assert len(roster.students) >= 5
+    for student in roster.students.values():
+        assert Path(student.model.source).is_file()
+        assert student.speciality
+        assert max(student.skills.values()) > 0.5
+
+
+def test_every_skill_is_answered_well_by_two_embedded_students():
+    students = embedded_students().values()
+    for skill in ("arithmetic", "sorting", "measures", "sentiment", "programs"):
+        assert sum(student.skills[skill] > 0.5 for student in students) >= 2, skill
+
+
+def test_students_may_share_a_model(tmp_path: Path):
+    roster = build_roster(declared(tmp_path, YAML))
+    assert not roster.embedded
+    assert set(roster.students) == {"poet", "critic"}
+    assert set(roster.models) == {"base"}
+    poet = roster.students["poet"]
+    assert (poet.system_prompt, poet.sampling.temperature, poet.sampling.top_k) == ("Rhyme.", 0.7, 40)
+    assert (poet.tier, poet.model.context_tokens, poet.model.slots) == (Tier.QUALITY, 512, 2)
+    assert roster.students["critic"].priority == 3
+
+
+def test_a_skill_is_the_share_right_over_all_its_levels(tmp_path: Path):
+    scores = [
+        {"skill": "sums", "level": 1, "asked": 100, "right": 90},
+        {"skill": "sums", "level": 2, "asked": 100, "right": 40},
+    ]
+    (tmp_path / "tiny.json").write_text(
+        json.dumps({"context_tokens": 256, "speciality": "sums", "scores": scores})
+    )
+    assert embedded_students(tmp_path)["tiny"].skills == {"sums": 0.65}
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", '{"speciality": "x"}'])
+def test_a_broken_card_names_its_student(tmp_path: Path, text: str):
+    (tmp_path / "tiny.json").write_text(text)
+    with pytest.raises(StudiumBug, match="embedded student tiny"):
+        embedded_students(tmp_path)
