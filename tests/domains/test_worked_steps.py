@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from studium.domains.arithmetic import Arithmetic, add_steps, subtract_steps, times_steps
+from studium.domains.arithmetic import Arithmetic
+from studium.domains.columns import add_steps, minus, plus, subtract_steps, times_steps
 from studium.domains.measures import MONTH_DAYS, WEEKDAYS, Measures
 from studium.domains.programs import Programs
 from studium.domains.sentiment import Sentiment
@@ -29,6 +30,8 @@ def test_every_equation_in_the_steps_holds(domain):
 def test_carries_and_borrows_are_written_out():
     assert add_steps(47, 58) == ["7+8=15, carry 1", "4+5+1=10"]
     assert subtract_steps(302, 58) == ["2-8: borrow, 12-8=4", "0-5-1: borrow, 10-5-1=4", "3-0-1=2"]
+    assert plus(29, 45) == "29+45: 9+5=14, carry 1, 2+4+1=7: 74"
+    assert minus(52, 7) == "52-07: 2-7: borrow, 12-7=5, 5-0-1=4: 45"
     assert times_steps(47, 6) == ["7*6=42, carry 4", "4*6=24, 24+4=28"]
 
 

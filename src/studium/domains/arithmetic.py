@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from random import Random
 
+from studium.domains.columns import add_steps, subtract_steps, times_steps
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
 from studium.domains.wording import Phrasebook
@@ -101,45 +102,6 @@ def last_integer(answer: str) -> str | None:
     return str(int(found[-1].replace("−", "-").replace(",", "").split(".")[0])) if found else None
 
 
-def add_steps(a: int, b: int) -> Sequence[str]:
-    """Return the columns of a + b: "7+8=15, carry 1", "4+5+1=10"."""
-    steps, carry = [], 0
-    columns = _columns(a, b)
-    for place, (top, bottom) in enumerate(columns):
-        total = top + bottom + carry
-        shown = f"{top}+{bottom}" + ("+1" if carry else "") + f"={total}"
-        carry = total // 10 if place < len(columns) - 1 else 0
-        steps.append(shown + (", carry 1" if carry else ""))
-    return steps
-
-
-def subtract_steps(a: int, b: int) -> Sequence[str]:
-    """Return the columns of a - b for a >= b: "2-8: borrow, 12-8=4", "4-0-1=3"."""
-    steps, borrow = [], 0
-    for top, bottom in _columns(a, b):
-        taken = f"-{bottom}" + ("-1" if borrow else "")
-        short = top - bottom - borrow < 0
-        result = top - bottom - borrow + (10 if short else 0)
-        steps.append(
-            f"{top}{taken}: borrow, {top + 10}{taken}={result}" if short else f"{top}{taken}={result}"
-        )
-        borrow = int(short)
-    return steps
-
-
-def times_steps(a: int, digit: int) -> Sequence[str]:
-    """Return the columns of a times one digit: "7*6=42, carry 4", "4*6=24, 24+4=28"."""
-    steps, carry = [], 0
-    places = [int(character) for character in reversed(str(a))]
-    for place, top in enumerate(places):
-        product = top * digit
-        total = product + carry
-        shown = f"{top}*{digit}={product}" + (f", {product}+{carry}={total}" if carry else "")
-        carry = total // 10 if place < len(places) - 1 else 0
-        steps.append(shown + (f", carry {carry}" if carry else ""))
-    return steps
-
-
 def _operands(rng: Random, task: str, digits: tuple[int, int]) -> tuple[int, int]:
     a, b = (_number(rng, rng.choice(digits)) for _ in range(2))
     if task == "times":
@@ -154,9 +116,3 @@ def _restated(task: str, a: int, b: int) -> str:
 
 def _number(rng: Random, digits: int) -> int:
     return rng.randint(10 ** (digits - 1) if digits > 1 else 1, 10**digits - 1)
-
-
-def _columns(a: int, b: int) -> Sequence[tuple[int, int]]:
-    width = max(len(str(a)), len(str(b)))
-    pairs = zip(reversed(f"{a:0{width}}"), reversed(f"{b:0{width}}"), strict=True)
-    return [(int(top), int(bottom)) for top, bottom in pairs]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from studium.domains.columns import minus, plus
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
 from studium.domains.wording import Phrasebook
@@ -188,23 +189,24 @@ def _back(rng: Random, level: int) -> _Worked:
 def _mixed(rng: Random, level: int) -> _Worked:
     hours, minutes = rng.randint(1, 12 if level == 2 else 24), rng.randint(1, 59)
     total = hours * 60 + minutes
-    steps = [f"{hours}*60={hours * 60}", f"{hours * 60}+{minutes}={total}"]
+    steps = [f"{hours}*60={hours * 60}", plus(hours * 60, minutes)]
     return _Worked("mixed", {"hours": hours, "minutes": minutes}, steps, str(total))
 
 
 def _duration(rng: Random, level: int) -> _Worked:
     """The way to the next full hour, the full hours between, and the rest."""
     start_hour = rng.randint(0, 20)
-    end_hour = start_hour + rng.randint(1, 3)
+    end_hour = start_hour + rng.randint(1, 2)
     start, end = rng.randint(1, 59), rng.randint(1, 59)
     hours_between = end_hour - start_hour - 1
     first, whole = 60 - start, hours_between * 60
     steps = [
         f"{start_hour}:{start:02} to {start_hour + 1}:00: {first}",
-        f"{start_hour + 1}:00 to {end_hour}:00: {whole}",
         f"{end_hour}:00 to {end_hour}:{end:02}: {end}",
-        f"{first}+{end}={first + end}, {first + end}+{whole}={first + end + whole}",
+        plus(first, end),
     ]
+    if hours_between:
+        steps += [f"{start_hour + 1}:00 to {end_hour}:00: {whole}", plus(first + end, whole)]
     slots: dict[str, object] = {"start": f"{start_hour}:{start:02}", "end": f"{end_hour}:{end:02}"}
     return _Worked("duration", slots, steps, str(first + end + whole))
 
@@ -214,7 +216,7 @@ def _weekday(rng: Random, direction: int) -> _Worked:
     today, count = rng.randrange(7), rng.randint(2, 34)
     rest = count % 7
     counted = [WEEKDAYS[(today + direction * step) % 7] for step in range(rest + 1)]
-    steps = [f"{count}-{count - rest}={rest}", ", ".join(f"{i} {day}" for i, day in enumerate(counted))]
+    steps = [f"{count}={count - rest}+{rest}", ", ".join(f"{i} {day}" for i, day in enumerate(counted))]
     task = "weekday after" if direction > 0 else "weekday before"
     return _Worked(task, {"count": count, "weekday": WEEKDAYS[today]}, steps, counted[-1])
 
@@ -233,12 +235,12 @@ def _date_after(rng: Random, level: int) -> _Worked:
     month, days_in_month = months[index], MONTH_DAYS[months[index]]
     day, count = rng.randint(1, days_in_month), rng.randint(2, 28)
     steps, answer = (
-        [f"{day}+{count}={day + count}", f"{month} has {days_in_month} days"],
+        [plus(day, count), f"{month} has {days_in_month} days"],
         f"{day + count} {month}",
     )
     if day + count > days_in_month:
         rest = day + count - days_in_month
-        steps.append(f"{day + count}-{days_in_month}={rest}")
+        steps.append(minus(day + count, days_in_month))
         answer = f"{rest} {months[index + 1]}"
     return _Worked("date after", {"count": count, "day": day, "month": month}, steps, answer)
 
@@ -249,11 +251,11 @@ def _date_before(rng: Random, level: int) -> _Worked:
     month, previous = months[index], months[index - 1]
     day, count = rng.randint(1, MONTH_DAYS[month]), rng.randint(2, 28)
     if day > count:
-        steps, answer = [f"{day}-{count}={day - count}"], f"{day - count} {month}"
+        steps, answer = [minus(day, count)], f"{day - count} {month}"
     else:
         whole = MONTH_DAYS[previous] + day
-        steps = [f"{previous} has {MONTH_DAYS[previous]} days", f"{MONTH_DAYS[previous]}+{day}={whole}"]
-        steps.append(f"{whole}-{count}={whole - count}")
+        steps = [f"{previous} has {MONTH_DAYS[previous]} days", plus(MONTH_DAYS[previous], day)]
+        steps.append(minus(whole, count))
         answer = f"{whole - count} {previous}"
     return _Worked("date before", {"count": count, "day": day, "month": month}, steps, answer)
 
@@ -267,11 +269,7 @@ def _product(count: int, factor: int) -> Sequence[str]:
     if not tens or not units:
         return [f"{count}*{factor}={count * factor}"]
     parts = tens * factor, units * factor
-    return [
-        f"{tens}*{factor}={parts[0]}",
-        f"{units}*{factor}={parts[1]}",
-        f"{parts[0]}+{parts[1]}={sum(parts)}",
-    ]
+    return [f"{tens}*{factor}={parts[0]}", f"{units}*{factor}={parts[1]}", plus(*parts)]
 
 
 _MAKERS = {

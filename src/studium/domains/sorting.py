@@ -1,7 +1,8 @@
 """Lists of numbers: put in order, counted, searched for the largest and the smallest.
 
 Level 1 has three or four numbers of one digit, level 2 five or six, level 3 three to five numbers of
-two digits. Sorting is answered at once; counting goes through the list and keeps a tally.
+two digits, all different but for the one that is counted. Sorting is answered at once; counting
+goes through the list and keeps a tally.
 """
 
 import re
@@ -77,7 +78,7 @@ class Sorting(ExactDomain):
 
     name = "sorting"
     rules: Sequence[Rule] = (
-        Rule("keep", "Every number of the list appears in the sorted list, repeats included."),
+        Rule("keep", "Every number of the list appears in the sorted list, as often as in the list."),
         Rule("order", "Ascending unless the question says descending."),
         Rule("answer", "End with a line 'Answer: ' and the numbers, separated by commas."),
     )
@@ -85,8 +86,9 @@ class Sorting(ExactDomain):
 
     def make(self, rng: Random, level: int) -> Problem:
         task = rng.choice(_TASKS)
-        numbers = [rng.randint(*_RANGES[level]) for _ in range(rng.randint(*_LENGTHS[level]))]
-        value = rng.choice(numbers) if rng.random() < 0.8 else rng.randint(*_RANGES[level])
+        smallest, largest = _RANGES[level]
+        numbers = rng.sample(range(smallest, largest + 1), rng.randint(*_LENGTHS[level]))
+        value = rng.choice(numbers)
         if task == "count":
             numbers = [value if rng.random() < 0.3 else number for number in numbers]
         shown = rng.choice(_SEPARATORS).join(map(str, numbers))

@@ -45,9 +45,10 @@ class Shape:
 class Schedule:
     """How long and how fast a run learns. A step sees `rows` x `length` tokens.
 
-    `matrix_rate` is Muon's peak rate, `other_rate` AdamW's. On lists of numbers, 0.4 M parameters,
-    the loss after 45 processor seconds was 0.59 with AdamW alone at 4e-3, 0.44 with Muon at 1.2e-2,
-    0.63 at 3e-2; rows of 128 tokens reached in 26 s what rows of 256 reached in 37.
+    `matrix_rate` is Muon's peak rate, `other_rate` AdamW's. Measured with 0.4 M parameters: on lists
+    of numbers the loss after 45 processor seconds was 0.59 with AdamW alone at 4e-3, 0.44 with Muon
+    at 1.2e-2, 0.63 at 3e-2; on arithmetic, 290 seconds with 12 rows ended at 55 % on the highest
+    level, 270 with 24 rows at 95 %.
     """
 
     steps: int
