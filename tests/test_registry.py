@@ -52,6 +52,18 @@ def test_students_may_share_a_model(tmp_path: Path):
     assert roster.students["critic"].priority == 3
 
 
+def test_a_file_is_found_beside_the_configuration_that_names_it(tmp_path: Path):
+    (tmp_path / "base.gguf").write_bytes(b"GGUF")
+    beside = build_roster(declared(tmp_path, YAML)).models["base"].source
+    assert beside == str(tmp_path / "base.gguf")
+    elsewhere = (
+        build_roster(declared(tmp_path, YAML.replace("base.gguf", "other.gguf"))).models["base"].source
+    )
+    assert elsewhere == "other.gguf"
+    tag = "models: [{name: t, engine: ollama, source: base.gguf}]\nstudents: [{name: t}]\n"
+    assert build_roster(declared(tmp_path, tag)).models["t"].source == "base.gguf"
+
+
 def test_a_skill_is_the_share_right_over_all_its_levels(tmp_path: Path):
     scores = [
         {"skill": "sums", "level": 1, "asked": 100, "right": 90},

@@ -18,6 +18,7 @@ from studium.records.messages import Sampling
 from studium.records.models import ModelSpec, Student, Tier
 
 LLAMACPP = "llamacpp"
+ENGINES_OF_FILES = (LLAMACPP, "scripted")
 EMBEDDED = Path(str(files("studium") / "embedded"))
 
 
@@ -38,7 +39,7 @@ def build_roster(config: Config) -> Roster:
     """Return the roster a configuration describes; without students, the embedded ones."""
     if not config.students:
         return Roster(embedded_students(), embedded=True)
-    models = {model.name: _model(model) for model in config.models}
+    models = {model.name: _model(model, config) for model in config.models}
     students = {one.name: _student(one, models[one.model_name]) for one in config.students}
     return Roster(students, embedded=False)
 
@@ -81,19 +82,33 @@ def _skills(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {skill: right[skill] / asked[skill] for skill in asked}
 
 
-def _model(config: ModelConfig) -> ModelSpec:
+def _model(model: ModelConfig, config: Config) -> ModelSpec:
+    declared = config.engines.get(model.engine)
+    from_files = (declared.kind if declared else model.engine) in ENGINES_OF_FILES
+    folder = config.file.parent if config.file and from_files else None
     return ModelSpec(
-        name=config.name,
-        engine=config.engine,
-        source=config.source,
-        context_tokens=config.context_tokens,
-        slots=config.slots,
-        adapters=config.adapters,
-        embeddings=config.embeddings,
-        threads=config.threads,
-        gpu_layers=config.gpu_layers,
-        options=config.options,
+        name=model.name,
+        engine=model.engine,
+        source=_beside(folder, model.source),
+        context_tokens=model.context_tokens,
+        slots=model.slots,
+        adapters=tuple(_beside(folder, adapter) for adapter in model.adapters),
+        embeddings=model.embeddings,
+        threads=model.threads,
+        gpu_layers=model.gpu_layers,
+        options=model.options,
     )
+
+
+def _beside(folder: Path | None, source: str) -> str:
+    """Return a source with its file found beside the configuration that names it, if it stands there.
+
+    What follows a `#` names a part of the file.
+    """
+    file, mark, part = source.partition("#")
+    if folder is None or not (folder / file).is_file():
+        return source
+    return f"{folder / file}{mark}{part}"
 
 
 def _student(config: StudentConfig, model: ModelSpec) -> Student:
