@@ -65,7 +65,7 @@ _PLAIN = (
     "the {thing} was absolutely {word}",
     "the {thing} seemed very {word}",
     "I found the {thing} {word}",
-    "what a {word} {thing}",
+    "the {thing} turned out {word}",
     "I thought the {thing} was {word}",
 )
 _NEGATED = (
@@ -81,7 +81,7 @@ _CONTRASTED = (
     "I expected the {thing} to be {other}, but it was {word}",
     "my friend called the {thing} {other}, yet I found it {word}",
     "everyone says the {thing} is {other}, but for me it was {word}",
-    "I had feared a {other} {thing} and got a {word} one",
+    "I had feared the {thing} would be {other}, but it was {word}",
 )
 _REMARKS = (
     "We came on a Tuesday",
