@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from studium.train.recipes import STUDENTS, Recipe, generalist
+from studium.train.sft import new_model
 from studium.train.students import EMBEDDED, main
 
 pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
@@ -33,6 +35,20 @@ def test_an_unknown_student_is_refused_before_anything_is_trained(tmp_path, monk
     assert main(["hercules"]) == 4
     assert "there is no recipe for 'hercules'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_generalist_has_about_the_parameters_of_all_students_together():
+    def parameters(recipe: Recipe) -> int:
+        return sum(weight.numel() for weight in new_model(recipe.shape, seed=0).parameters())
+
+    together = sum(map(parameters, STUDENTS))
+    assert parameters(generalist(steps=1)) == pytest.approx(together, rel=0.05)
+
+
+def test_a_generalist_without_students_to_equal_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--generalist", "--out", "nothing"]) == 4
+    assert "no card of a student in nothing/" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not CARDS, reason="no students are embedded yet")
