@@ -201,6 +201,7 @@ def _duration(rng: Random, level: int) -> _Worked:
     hours_between = end_hour - start_hour - 1
     first, whole = 60 - start, hours_between * 60
     steps = [
+        f"{end_hour}-{start_hour}={hours_between + 1}",
         f"{start_hour}:{start:02} to {start_hour + 1}:00: {first}",
         f"{end_hour}:00 to {end_hour}:{end:02}: {end}",
         plus(first, end),
@@ -251,10 +252,14 @@ def _date_before(rng: Random, level: int) -> _Worked:
     month, previous = months[index], months[index - 1]
     day, count = rng.randint(1, MONTH_DAYS[month]), rng.randint(2, 28)
     if day > count:
-        steps, answer = [minus(day, count)], f"{day - count} {month}"
+        steps, answer = [f"{day} {month}", minus(day, count)], f"{day - count} {month}"
     else:
         whole = MONTH_DAYS[previous] + day
-        steps = [f"{previous} has {MONTH_DAYS[previous]} days", plus(MONTH_DAYS[previous], day)]
+        steps = [
+            f"{day} {month}",
+            f"{previous} has {MONTH_DAYS[previous]} days",
+            plus(MONTH_DAYS[previous], day),
+        ]
         steps.append(minus(whole, count))
         answer = f"{whole - count} {previous}"
     return _Worked("date before", {"count": count, "day": day, "month": month}, steps, answer)
