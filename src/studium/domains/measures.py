@@ -235,10 +235,8 @@ def _date_after(rng: Random, level: int) -> _Worked:
     index = rng.randrange(1, len(months) - 1)
     month, days_in_month = months[index], MONTH_DAYS[months[index]]
     day, count = rng.randint(1, days_in_month), rng.randint(2, 28)
-    steps, answer = (
-        [plus(day, count), f"{month} has {days_in_month} days"],
-        f"{day + count} {month}",
-    )
+    steps = [f"{day} {month}", f"{month} has {days_in_month} days", plus(day, count)]
+    answer = f"{day + count} {month}"
     if day + count > days_in_month:
         rest = day + count - days_in_month
         steps.append(minus(day + count, days_in_month))
@@ -259,8 +257,8 @@ def _date_before(rng: Random, level: int) -> _Worked:
             f"{day} {month}",
             f"{previous} has {MONTH_DAYS[previous]} days",
             plus(MONTH_DAYS[previous], day),
+            minus(whole, count),
         ]
-        steps.append(minus(whole, count))
         answer = f"{whole - count} {previous}"
     return _Worked("date before", {"count": count, "day": day, "month": month}, steps, answer)
 

@@ -52,8 +52,8 @@ class Schedule:
     """
 
     steps: int
-    rows: int = 24
-    length: int = 160
+    rows: int = 22
+    length: int = 176
     matrix_rate: float = 1e-2
     other_rate: float = 4e-3
     warmup_steps: int = 50
