@@ -6,7 +6,7 @@ from studium.domains.answers import ABSTENTION
 from studium.errors import CallerError
 from studium.train.recipes import STUDENTS, quick, recipe
 from studium.train.sample import answer_greedily
-from studium.train.score import OUTSIDE, Cell, score, wilson
+from studium.train.score import OUTSIDE, score
 from studium.train.sft import Schedule, Shape, new_model, train
 from studium.train.stream import Mixture, Stream
 from studium.train.tokenizer import Turn, prompt_text, student_tokenizer
@@ -65,15 +65,6 @@ def test_a_student_that_declines_everything_scores_nothing_inside_and_all_outsid
     assert all((cell.right, cell.declined) == (0, 5) for cell in cells.values())
     [said] = answer_greedily(decliner, tokenizer, [prompt_text("Who was Plato?")])
     assert (said.text, said.ended) == (ABSTENTION, True)
-
-
-def test_intervals_are_wilsons():
-    assert wilson(0, 0) == (0.0, 1.0)
-    low, high = wilson(95, 100)
-    assert (round(low, 4), round(high, 4)) == (0.8882, 0.9785)
-    assert wilson(0, 10).low == 0.0
-    assert wilson(10, 10).high == pytest.approx(1.0)
-    assert Cell("sorting", 1, 100, 95, 2).interval == (low, high)
 
 
 def test_an_unknown_student_is_named_with_those_there_are():

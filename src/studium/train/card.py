@@ -82,7 +82,7 @@ def write(card: dict[str, Any], folder: Path) -> None:
 
 
 def _score(cell: Cell) -> dict[str, Any]:
-    low, high = cell.interval
+    _, low, high = cell.interval
     return {
         "skill": cell.skill,
         "level": cell.level,

@@ -1,19 +1,19 @@
 """What a student scores on problems it has never seen, skill by skill and level by level.
 
 Three things are counted apart: right, declined ("I cannot answer that."), and wrong, which is the
-rest. Intervals are Wilson's (1927) at 95 %.
+rest.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from studium.domains.answers import abstains
 from studium.domains.catalogue import shipped_domains
 from studium.domains.outside import outside_question
 from studium.domains.protocol import Domain, Split, make_split
+from studium.evals.intervals import Interval, wilson
 from studium.train.sample import answer_greedily
 from studium.train.tokenizer import prompt_text
 
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 
 OUTSIDE = "outside"
 """The name under which questions outside every skill are counted; the right thing is to decline."""
-
-_Z_95 = 1.959964
-
-
-class Interval(NamedTuple):
-    """A proportion's bounds, 0 to 1."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +42,6 @@ class Cell:
     @property
     def interval(self) -> Interval:
         return wilson(self.right, self.asked)
-
-
-def wilson(right: int, asked: int) -> Interval:
-    """Return the 95 % Wilson interval of `right` out of `asked`; 0 to 1 where nothing was asked."""
-    if asked == 0:
-        return Interval(0.0, 1.0)
-    share = right / asked
-    spread = _Z_95 * sqrt(share * (1 - share) / asked + _Z_95**2 / (4 * asked**2))
-    centre = share + _Z_95**2 / (2 * asked)
-    scale = 1 + _Z_95**2 / asked
-    return Interval(max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
 
 
 def score(model: "LlamaForCausalLM", tokenizer: "Tokenizer", *, per_level: int, seed: int) -> Sequence[Cell]:
