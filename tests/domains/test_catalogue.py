@@ -64,3 +64,9 @@ def test_an_open_question_is_read_and_compared_but_never_scored():
     assert not OPEN_QUESTION.same("Paris", "Rome")
     assert OPEN_QUESTION.verify(Problem("open question", "k", "q", (), "Paris", 1), "Answer: Paris") is None
     assert not OPEN_QUESTION.recognises("Who wrote Hamlet?")
+
+
+def test_a_long_text_is_nobodys_and_costs_nothing():
+    """Found by a prompt of ten thousand words: recognising it held the whole server for seven seconds."""
+    assert recognise("What is 47 + 58?") is not None
+    assert recognise("What is 47 + 58? " + "word " * 1_000_000) is None
