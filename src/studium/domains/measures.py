@@ -1,8 +1,8 @@
 """Units, durations, weekdays and dates.
 
 Level 1 converts with factors that append zeros, and small numbers of hours, days and weeks; level 2
-converts larger numbers and back, and counts weekdays; level 3 asks for durations between two times
-of day and for dates. February is left out of dates, so no year is needed.
+converts larger numbers, metric ones also back, and counts weekdays; level 3 asks for durations
+between two times of day and for dates. February is left out of dates, so no year is needed.
 """
 
 import re
@@ -116,7 +116,7 @@ _SLOTS = {
 }
 _TASKS = {
     1: ("metric", "metric", "time"),
-    2: ("metric", "time", "back", "mixed", "weekday after", "weekday before"),
+    2: ("metric", "time", "back", "mixed", *("weekday after", "weekday before") * 2),
     3: ("mixed", "duration", "duration", "date after", "date before"),
 }
 _DATE = re.compile(rf"(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({'|'.join(MONTH_DAYS)})", re.IGNORECASE)
@@ -174,14 +174,14 @@ def _metric(rng: Random, level: int) -> _Worked:
 
 def _time(rng: Random, level: int) -> _Worked:
     large, small, factor = rng.choice(_TIME_UNITS)
-    count = rng.randint(2, 12) if level == 1 else rng.randint(11, 48)
+    count = rng.randint(2, 12) if level == 1 or factor == 24 else rng.randint(11, 48)
     steps = [_factor(large, small, factor), *_product(count, factor)]
     return _Worked("convert", {"count": count, "large": large, "small": small}, steps, str(count * factor))
 
 
 def _back(rng: Random, level: int) -> _Worked:
-    large, small, factor = rng.choice(_TIME_UNITS + _METRIC_UNITS)
-    count = rng.randint(2, 12 if (large, small, factor) in _TIME_UNITS else 99)
+    large, small, factor = rng.choice(_METRIC_UNITS)
+    count = rng.randint(2, 99)
     steps = [_factor(large, small, factor), f"{count * factor}/{factor}={count}"]
     return _Worked("convert", {"count": count * factor, "large": small, "small": large}, steps, str(count))
 
@@ -268,11 +268,14 @@ def _factor(large: str, small: str, factor: int) -> str:
 
 
 def _product(count: int, factor: int) -> Sequence[str]:
-    tens, units = count // 10 * 10, count % 10
-    if not tens or not units:
-        return [f"{count}*{factor}={count * factor}"]
-    parts = tens * factor, units * factor
-    return [f"{tens}*{factor}={parts[0]}", f"{units}*{factor}={parts[1]}", plus(*parts)]
+    """Split the factor 24, or else a count of two digits, so that only small products are needed."""
+    if factor == 24:
+        pairs = [(count, 20), (count, 4)]
+    else:
+        pairs = [pair for pair in ((count // 10 * 10, factor), (count % 10, factor)) if pair[0]]
+    products = [one * other for one, other in pairs]
+    steps = [f"{one}*{other}={one * other}" for one, other in pairs]
+    return steps if len(pairs) == 1 else [*steps, plus(*products)]
 
 
 _MAKERS = {

@@ -2,7 +2,7 @@
 
 Level 1 evaluates two operations in the usual precedence, level 2 up to three with parentheses,
 level 3 traces three or four assignments. All values stay between 0 and 60, products have factors of
-one digit. Each step carries out one operation; in a trace it ends with the state, "x=7, y=2", so that
+one digit. Each step carries out one operation; in a trace the state, "x=7, y=2", follows each, so that
 every value needed next stands in the line before.
 """
 
@@ -12,6 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from studium.domains.arithmetic import last_integer
+from studium.domains.columns import minus, plus
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
 from studium.domains.wording import Phrasebook
@@ -39,7 +40,7 @@ _TEMPLATES = {
         "Given {program} find {name}.",
     ),
 }
-_NAMES = ("a", "b", "c", "x", "y", "z")
+_NAMES = (("x", "y"), ("a", "b"))
 _VALUE = r"(?:\d+|[a-z])"
 _ASSIGNMENT = rf"[a-z]={_VALUE}(?:[-+*]{_VALUE})?"
 _SLOTS = {
@@ -140,12 +141,19 @@ def _combine(left: _Term | None, sign: str, right: _Term | None) -> _Term | None
     binds = 2 if sign == "*" else 1
     shown_left = f"({left.text})" if left.binds < binds else left.text
     shown_right = f"({right.text})" if right.binds < binds or (right.binds == binds) else right.text
-    step = f"{left.value}{sign}{right.value}={value}"
+    step = _operation(left.value, sign, right.value, value)
     return _Term(f"{shown_left}{sign}{shown_right}", value, binds, (*left.steps, *right.steps, step))
 
 
+def _operation(left: int, sign: str, right: int, value: int) -> str:
+    """Write one operation as a step; sums with numbers of two digits in columns."""
+    if sign == "*" or max(left, right) < 10:
+        return f"{left}{sign}{right}={value}"
+    return plus(left, right) if sign == "+" else minus(left, right)
+
+
 def _program(rng: Random) -> _Worked:
-    names = rng.sample(_NAMES, 2)
+    names = rng.choice(_NAMES)
     lines = rng.randint(3, 4)
     while True:
         trace = _trace(rng, names, lines)
@@ -179,7 +187,7 @@ def _trace(rng: Random, names: Sequence[str], count: int) -> _Trace | None:
             return None
         values[target] = result.value
         lines.append(f"{target} = {source} {sign} {operand}")
-        steps.append(f"{target}={source}{sign}{operand}={result.steps[-1]}: {_state(values)}")
+        steps += [f"{target}={source}{sign}{operand}", *result.steps, _state(values)]
     return _Trace(lines, steps, values)
 
 
