@@ -69,8 +69,8 @@ class MemberReply:
     """One student's part: what it said, the answer read from it, and what it cost.
 
     `answer` is canonical in the question's domain, None where nothing could be read. `confidence`
-    is the student's own, 0 to 1: the geometric mean probability of its tokens; None where the engine
-    gives no log-probabilities. `seconds` includes waiting for memory, `generate_seconds` does not.
+    is the student's own, 0 to 1: the probability of its least sure token; None where the engine gives
+    no log-probabilities. `seconds` includes waiting for memory, `generate_seconds` does not.
     """
 
     student: str
