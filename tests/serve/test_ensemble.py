@@ -117,6 +117,15 @@ async def test_failed_and_late_students_are_data():
     assert next(one.error_code for one in answer.members if one.student == "b") == "engine_died"
 
 
+async def test_a_student_whose_process_was_gone_before_it_spoke_is_loaded_anew_once():
+    gone = ModelScript(default=("Answer: Jupiter",), fault=Fault(FaultKind.CRASH, after_tokens=0, times=1))
+    dying = ModelScript(default=("Answer: Jupiter",), fault=Fault(FaultKind.CRASH, after_tokens=1, times=1))
+    async with ensemble({"a": gone, "b": dying}) as team:
+        answer = await team.answer(ask())
+    fates = {member.student: member.fate for member in answer.members}
+    assert fates == {"a": Fate.ANSWERED, "b": Fate.FAILED}
+
+
 async def test_when_nobody_can_answer_the_ensemble_says_so():
     async with ensemble(everyone("abc", "I cannot answer that.")) as team:
         answer = await team.answer(ask())

@@ -11,9 +11,10 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from studium.domains.answers import abstains
-from studium.errors import EngineTimeout, StudiumBug, StudiumError
+from studium.errors import EngineDied, EngineTimeout, StudiumBug, StudiumError
 from studium.fleet import Fleet
 from studium.records.answers import Delta, Fate, MemberReply, Progress
 from studium.records.messages import Ask, Reply
@@ -30,6 +31,14 @@ class Round:
     verdict: Verdict
     replies: tuple[MemberReply, ...]
     errors: tuple[StudiumError, ...]
+
+
+class _Heard(NamedTuple):
+    """What came of letting a student speak: a reply, or an error and what it had said until then."""
+
+    reply: Reply | None
+    error: StudiumError | None
+    said: str
 
 
 class Driver:
@@ -98,10 +107,26 @@ class Driver:
         self, student: Student, events: asyncio.Queue[Delta | MemberReply], *, live: bool
     ) -> None:
         began = time.monotonic()
+        heard = await self._hear(student, events, live=live)
+        if isinstance(heard.error, EngineDied) and not heard.said:
+            # Its process was gone before we came, killed while it idled: it is loaded anew, once.
+            heard = await self._hear(student, events, live=live)
+        # Told only now, when the seat is given back and the run recorded: who hears it may cancel this task.
+        seconds = time.monotonic() - began
+        if heard.reply is not None:
+            events.put_nowait(self._read(student, heard.reply, seconds))
+        else:
+            error = heard.error or StudiumBug(f"{student.name} ended without a reply")
+            events.put_nowait(self._failed(student, error, heard.said, seconds))
+
+    async def _hear(
+        self, student: Student, events: asyncio.Queue[Delta | MemberReply], *, live: bool
+    ) -> "_Heard":
+        """Let a student speak once, within its limit and the question's; never raises what went wrong."""
         said: list[str] = []
         reply: Reply | None = None
         error: StudiumError | None = None
-        limit_s = max(0.0, min(self._model_timeout_s, self._deadline - began))
+        limit_s = max(0.0, min(self._model_timeout_s, self._deadline - time.monotonic()))
         try:
             async with asyncio.timeout(limit_s), self._fleet.seat(student, timeout_s=limit_s) as seat:
                 async with aclosing(seat.generate(self._ask)) as pieces:
@@ -123,13 +148,7 @@ class Driver:
         except Exception as caught:  # ours: the question must not wait for ever for this student
             log.exception("asking %s went wrong", student.name)
             error = StudiumBug(f"asking {student.name} went wrong: {type(caught).__name__}: {caught}")
-        # Told only now, when the seat is given back and the run recorded: who hears it may cancel this task.
-        seconds = time.monotonic() - began
-        if reply is not None:
-            events.put_nowait(self._read(student, reply, seconds))
-        else:
-            error = error or StudiumBug(f"{student.name} ended without a reply")
-            events.put_nowait(self._failed(student, error, "".join(said), seconds))
+        return _Heard(reply, error, "".join(said))
 
     def _read(self, student: Student, reply: Reply, seconds: float) -> MemberReply:
         answer = self._extract(reply.text)
