@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +33,23 @@ class Running:
     workspace: Path
 
     def workers(self) -> list[psutil.Process]:
-        return [one for one in self.process.children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+        return [one for one in self.process.children(recursive=True) if alive(one)]
 
     def client(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0, timeout=60)
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs still; a worker may end, unloaded, between being listed and being looked at."""
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def resident_bytes(process: psutil.Process) -> int:
+    with suppress(psutil.NoSuchProcess):
+        return process.memory_info().rss
+    return 0
 
 
 def start(workspace: Path) -> Running:
@@ -101,7 +115,7 @@ def test_a_committee_larger_than_the_memory_answers_within_it(running: Running):
     worst = heard = 0
     for name in (*names, *names):
         assert ask(running, "What is 12 + 7?", model=name).choices[0].message.content
-        sizes = [worker.memory_info().rss for worker in running.workers()]
+        sizes = [size for size in map(resident_bytes, running.workers()) if size]
         worst, heard = max(worst, sum(sizes)), heard + 1
         assert len(sizes) < len(names)
     assert heard == 2 * len(names)
@@ -136,9 +150,11 @@ def test_a_prompt_longer_than_the_context_is_refused_and_never_cut(running: Runn
 
 def test_a_worker_killed_by_hand_is_replaced_at_the_next_question(running: Running):
     ask(running, "What is 47 + 58?")
-    for worker in running.workers():
-        worker.kill()
-    psutil.wait_procs(running.workers(), timeout=10)
+    workers = running.workers()
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    assert not psutil.wait_procs(workers, timeout=10)[1]
     assert ask(running, "What is 47 + 58?").model_extra["studium"]["answer"] == "105"
 
 
@@ -161,6 +177,6 @@ def test_however_it_ends_nothing_is_left_running(tmp_path: Path, how: signal.Sig
     workers = found.workers()
     assert workers
     os.kill(found.process.pid, how)
-    gone, alive = psutil.wait_procs([found.process, *workers], timeout=20)
-    assert not alive
+    gone, left = psutil.wait_procs([found.process, *workers], timeout=20)
+    assert not left
     assert len(gone) == 1 + len(workers)
