@@ -156,13 +156,16 @@ class _Filling(dict[str, str]):
 
 
 def words_of(kind: str, side: Split) -> tuple[str, ...]:
-    """Return the words of a kind (noun, verb, adjective, place, name) that a side may use."""
-    fresh = side is Split.FRESH
-    return tuple(word for i, word in enumerate(_KINDS[kind]) if (i % _HELD_BACK == 0) is fresh)
+    """Return the words of a kind (noun, verb, adjective, place, name) that a side may use.
+
+    Words and templates are too few to part in three: the scoring side shares those of the fresh side.
+    """
+    held_back = side is not Split.TRAIN
+    return tuple(word for i, word in enumerate(_KINDS[kind]) if (i % _HELD_BACK == 0) is held_back)
 
 
 def outside_question(rng: Random, side: Split) -> str:
     """Return a question that no embedded skill covers, from the templates and words of `side`."""
-    template = rng.choice(_FRESH if side is Split.FRESH else _TRAINING)
+    template = rng.choice(_TRAINING if side is Split.TRAIN else _FRESH)
     question = template.format_map(_Filling(rng, side))
     return question.lower() if rng.random() < 0.2 else question

@@ -2,8 +2,9 @@
 
 Level 1 evaluates two operations in the usual precedence, level 2 up to three with parentheses,
 level 3 traces three or four assignments. All values stay between 0 and 60, products have factors of
-one digit. Each step carries out one operation; in a trace the state, "x=7, y=2", follows each, so that
-every value needed next stands in the line before.
+one digit. Each step carries out one operation; in a trace the assignment is first copied as the program
+writes it and the state, "x = 7, y = 2", follows, so that every value needed next stands in the line before;
+the last step repeats which name was asked for.
 """
 
 import re
@@ -164,7 +165,8 @@ def _program(rng: Random) -> _Worked:
     shown = separator.join(trace.lines) + (";" if separator == "; " else "\n")
     slots: dict[str, object] = {"program": shown, "name": asked}
     text = f"{'; '.join(trace.lines)} -> {asked}"
-    return _Worked("trace", text, slots, trace.steps, trace.values[asked])
+    answer = trace.values[asked]
+    return _Worked("trace", text, slots, (*trace.steps, f"asked: {asked} = {answer}"), answer)
 
 
 def _trace(rng: Random, names: Sequence[str], count: int) -> _Trace | None:
@@ -187,12 +189,12 @@ def _trace(rng: Random, names: Sequence[str], count: int) -> _Trace | None:
             return None
         values[target] = result.value
         lines.append(f"{target} = {source} {sign} {operand}")
-        steps += [f"{target}={source}{sign}{operand}", *result.steps, _state(values)]
+        steps += [lines[-1], *result.steps, _state(values)]
     return _Trace(lines, steps, values)
 
 
 def _state(values: Mapping[str, int]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
 def _constant(value: int) -> _Term:

@@ -72,16 +72,23 @@ class Domain(Protocol):
 
 
 class Split(StrEnum):
-    """Which side of the wall a problem is on."""
+    """Which side of a wall a problem is on: trained on, used for scores that decide, or only measured."""
 
     TRAIN = "train"
+    SCORING = "scoring"
     FRESH = "fresh"
 
 
 def split(problem: Problem) -> Split:
-    """Return the side a problem belongs to: one in five keys is kept fresh, by hash, for ever."""
+    """Return the side a problem belongs to, by hash, for ever.
+
+    One key in five is kept from training. Half of those give the scores in the students' cards, which
+    weigh votes; the other half stays fresh for measuring what came of it.
+    """
     digest = hashlib.sha256(f"{problem.domain}\n{problem.key}".encode()).digest()
-    return Split.FRESH if digest[0] % 5 == 0 else Split.TRAIN
+    if digest[0] % 5:
+        return Split.TRAIN
+    return Split.SCORING if digest[1] % 2 else Split.FRESH
 
 
 def make_split(domain: Domain, rng: Random, level: int, side: Split, *, tries: int = 1000) -> Problem:

@@ -2,7 +2,7 @@
 
 Every student answers two skills in full and a little of others, and is taught to decline the rest,
 so every skill is answered well by at least two. Sizes and steps were chosen so that a student takes
-four to eight minutes on one core; docs and cards carry what came of it.
+four to twelve minutes on one core; docs and cards carry what came of it.
 """
 
 from collections.abc import Mapping
@@ -89,7 +89,7 @@ STUDENTS = (
         name="sprout",
         speciality="the smallest: judges reviews, sorts short lists, adds small numbers",
         shape=_shape(width=64, layers=3, heads=4, inner=192),
-        schedule=Schedule(steps=1500, seed=1),
+        schedule=Schedule(steps=1800, seed=1),
         answers={"sentiment": 3, "sorting": 2, "arithmetic": 1},
         emphasis={},
     ),
@@ -97,7 +97,7 @@ STUDENTS = (
         name="abacus",
         speciality="arithmetic column by column, and programs",
         shape=_shape(width=96, layers=3, heads=4, inner=256),
-        schedule=Schedule(steps=1500, seed=2),
+        schedule=Schedule(steps=2000, seed=2),
         answers={"arithmetic": 3, "programs": 3},
         emphasis={"programs": 1.3},
     ),
@@ -105,7 +105,7 @@ STUDENTS = (
         name="critic",
         speciality="the sentiment of reviews, and sorting and counting",
         shape=_shape(width=96, layers=3, heads=4, inner=256),
-        schedule=Schedule(steps=1900, seed=3),
+        schedule=Schedule(steps=2000, seed=3),
         answers={"sentiment": 3, "sorting": 3},
         emphasis={"sorting": 1.5},
     ),
@@ -113,7 +113,7 @@ STUDENTS = (
         name="clerk",
         speciality="sorting and counting, and arithmetic",
         shape=_shape(width=128, layers=3, heads=4, inner=320),
-        schedule=Schedule(steps=1250, seed=4),
+        schedule=Schedule(steps=2300, seed=4),
         answers={"sorting": 3, "arithmetic": 3, "measures": 1},
         emphasis={"sorting": 1.3},
     ),
@@ -121,7 +121,7 @@ STUDENTS = (
         name="almanac",
         speciality="units, durations, weekdays and dates, and reviews",
         shape=_shape(width=128, layers=4, heads=4, inner=320),
-        schedule=Schedule(steps=1300, seed=5),
+        schedule=Schedule(steps=1500, seed=5),
         answers={"measures": 3, "sentiment": 3},
         emphasis={"measures": 2.0},
     ),
@@ -129,7 +129,7 @@ STUDENTS = (
         name="tinker",
         speciality="programs and expressions, units and dates",
         shape=_shape(width=160, layers=3, heads=5, inner=400),
-        schedule=Schedule(steps=1150, seed=6),
+        schedule=Schedule(steps=2000, seed=6),
         answers={"programs": 3, "measures": 3},
         emphasis={"measures": 1.3},
     ),

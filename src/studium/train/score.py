@@ -45,14 +45,14 @@ class Cell:
 
 
 def score(model: "LlamaForCausalLM", tokenizer: "Tokenizer", *, per_level: int, seed: int) -> Sequence[Cell]:
-    """Ask `per_level` fresh problems of every shipped skill and level, and as many outside them."""
+    """Ask `per_level` problems kept for scoring of every shipped skill and level, and as many outside them."""
     cells = [
         _score_level(model, tokenizer, domain, level, per_level, Random(f"{seed}/{domain.name}/{level}"))
         for domain in shipped_domains().values()
         for level in domain.levels
     ]
     rng = Random(f"{seed}/{OUTSIDE}")
-    questions = [outside_question(rng, Split.FRESH) for _ in range(per_level)]
+    questions = [outside_question(rng, Split.SCORING) for _ in range(per_level)]
     declined = sum(map(abstains, _replies(model, tokenizer, questions)))
     return [*cells, Cell(OUTSIDE, 0, per_level, declined, declined)]
 
@@ -65,7 +65,7 @@ def _score_level(
     count: int,
     rng: Random,
 ) -> Cell:
-    problems = [make_split(domain, rng, level, Split.FRESH) for _ in range(count)]
+    problems = [make_split(domain, rng, level, Split.SCORING) for _ in range(count)]
     replies = _replies(model, tokenizer, [problem.prompt for problem in problems])
     right = sum(domain.verify(*pair) == 1.0 for pair in zip(problems, replies, strict=True))
     return Cell(domain.name, level, count, right, sum(map(abstains, replies)))
