@@ -16,19 +16,23 @@ from studium.records.answers import MemoryMove
 from studium.records.messages import Ask, Embeddings, Message, Piece, Reply, Sampling
 from studium.records.models import ModelSpec, Residence, Student
 from studium.records.runs import ModelProfile, StudentRun
+from studium.records.scheduling import Priority
 
-INTERACTIVE = 100
 NO_CHOICES = Sampling()
 
 
 class Seat:
-    """A place at a student's model, from `Fleet.seat`. One ask at a time."""
+    """A place at a student's model, from `Fleet.seat`. One ask at a time.
+
+    `last_run` is what the last ask cost, measured; it is there once `generate` has ended, also badly.
+    """
 
     def __init__(self, fleet: "Fleet", student: Student, load_seconds: float) -> None:
         self._fleet = fleet
         self._student = student
         self.load_seconds = load_seconds
         self.died = False
+        self.last_run: StudentRun | None = None
 
     async def generate(self, ask: Ask) -> AsyncGenerator[Piece | Reply, None]:
         """Yield what the student says, its own prompt and sampling applied; then the Reply.
@@ -50,7 +54,7 @@ class Seat:
             error_code = error.code
             raise
         finally:
-            await self._fleet.record(
+            self.last_run = await self._fleet.record(
                 self._student,
                 reply,
                 seconds=time.monotonic() - began,
@@ -92,7 +96,7 @@ class Fleet:
 
     @asynccontextmanager
     async def seat(
-        self, student: Student, *, timeout_s: float, priority: int = INTERACTIVE
+        self, student: Student, *, timeout_s: float, priority: Priority = Priority.INTERACTIVE
     ) -> AsyncIterator[Seat]:
         """Hold a place at the student's model; loads it, and makes room for it, if need be.
 
@@ -128,8 +132,8 @@ class Fleet:
 
     async def record(
         self, student: Student, reply: Reply | None, *, seconds: float, load_seconds: float, error_code: str
-    ) -> None:
-        """Remember one run: measured memory, time, tokens, and whether it succeeded."""
+    ) -> StudentRun:
+        """Remember one run: measured memory, time, tokens, and whether it succeeded. Returns it."""
         peak_bytes = await self._peak_bytes(student.model)
         self.residency.measured(student.model, peak_bytes)
         run = StudentRun(
@@ -147,6 +151,7 @@ class Fleet:
         if error_code != "withdrawn":  # not the model's doing: it would spoil its failure rate
             self.profiles.ran(student.model, run, generate_seconds=seconds)
         self._record_run(run)
+        return run
 
     async def _peak_bytes(self, model: ModelSpec) -> int | None:
         for residence in await self.engines[model.engine].residences():
