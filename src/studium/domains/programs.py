@@ -41,7 +41,9 @@ _TEMPLATES = {
         "Given {program} find {name}.",
     ),
 }
-_NAMES = (("x", "y"), ("a", "b"))
+_NAMES = "abcknxyz"
+# How often a line gives an earlier name a new value instead of introducing a name.
+_REASSIGNED = 0.2
 _VALUE = r"(?:\d+|[a-z])"
 _ASSIGNMENT = rf"[a-z]={_VALUE}(?:[-+*]{_VALUE})?"
 _SLOTS = {
@@ -154,9 +156,9 @@ def _operation(left: int, sign: str, right: int, value: int) -> str:
 
 
 def _program(rng: Random) -> _Worked:
-    names = rng.choice(_NAMES)
     lines = rng.randint(3, 4)
     while True:
+        names = rng.sample(_NAMES, lines)
         trace = _trace(rng, names, lines)
         if trace is not None:
             break
@@ -174,8 +176,7 @@ def _trace(rng: Random, names: Sequence[str], count: int) -> _Trace | None:
     values = {names[0]: rng.randint(1, 9)}
     lines, steps = [f"{names[0]} = {values[names[0]]}"], [_state(values)]
     for line in range(1, count):
-        # Both names have a value after the second line, so every later state looks alike.
-        target = names[1] if line == 1 else rng.choice(names)
+        target = rng.choice(list(values)) if rng.random() < _REASSIGNED else names[line]
         if line == 1 and rng.random() < 0.5:
             values[target] = rng.randint(1, 9)
             lines.append(f"{target} = {values[target]}")
