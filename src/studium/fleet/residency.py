@@ -17,10 +17,26 @@ from typing import NamedTuple
 
 from studium.engines.protocol import Engine
 from studium.errors import DoesNotFit, EngineTimeout, StudiumBug, StudiumError
-from studium.fleet.plan import Evict, Load, Refuse, Run, Situation, Tenant, TenantState, Waiting, plan
+from studium.fleet.demand import Demand
+from studium.fleet.plan import plan
 from studium.fleet.profiles import Profiles
+from studium.fleet.situation import (
+    Abandon,
+    Device,
+    Evict,
+    Load,
+    Place,
+    Refuse,
+    Rules,
+    Run,
+    Situation,
+    Tenant,
+    TenantState,
+    Waiting,
+)
 from studium.records.answers import MemoryMove, MoveKind
 from studium.records.models import ModelSpec, Residence
+from studium.records.scheduling import Priority
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +44,10 @@ MOST_MOVES_KEPT = 1_000
 MIB = 2**20
 # A blocked ask is looked at again this often although nothing happened: its age counts in the plan.
 LOOK_AGAIN_S = 0.5
+MEMORY = "memory"
+# Stand in until something was measured: only the order of moves hangs on them.
+UNKNOWN_LOAD_S = 1.0
+UNKNOWN_RUN_S = 1.0
 # Asks at once to a server that schedules its own work; ours would only hold it back.
 SLOTS_ELSEWHERE = 1_000
 
@@ -57,8 +77,9 @@ class TimedMove(NamedTuple):
 class _Ask:
     number: int
     model: ModelSpec
-    priority: int
+    priority: Priority
     since: float
+    until: float
     need_bytes: int
     grant: asyncio.Future[Grant]
 
@@ -72,6 +93,8 @@ class _Tenant:
     idle_since: float
     loaded_at: float = 0.0
     in_flight: int = 0
+    busy_since: float = 0.0
+    priority: Priority = Priority.INTERACTIVE
     died: bool = False
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -94,6 +117,8 @@ class Residency:
         self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._waiting: dict[int, _Ask] = {}
         self._tenants: dict[str, _Tenant] = {}
+        self._demand = Demand()
+        self._served_at: dict[Priority, float] = {}
         self._numbers = itertools.count(1)
         self._moves: deque[TimedMove] = deque(maxlen=MOST_MOVES_KEPT)
         self._loop_task: asyncio.Task[None] | None = None
@@ -116,13 +141,14 @@ class Residency:
         for ask in self._waiting.values():
             ask.grant.cancel()
 
-    async def take(self, model: ModelSpec, *, priority: int, timeout_s: float) -> Grant:
+    async def take(self, model: ModelSpec, *, priority: Priority, timeout_s: float) -> Grant:
         """Wait for a place at `model`, loading it if need be. Every grant must be given back.
 
         Raises EngineTimeout when no place came free in time, DoesNotFit when none ever will, and
         what the load raised when it failed. Cancelling withdraws the ask.
         """
-        if self._take_free_slot(model):
+        self._demand.asked(model.name, self._clock())
+        if self._take_free_slot(model, priority):
             return Grant(0.0)
         need = await self.need_bytes(model)
         ask = _Ask(
@@ -130,6 +156,7 @@ class Residency:
             model,
             priority,
             self._clock(),
+            self._clock() + timeout_s,
             need,
             asyncio.get_running_loop().create_future(),
         )
@@ -202,7 +229,7 @@ class Residency:
         ours = self._engines[model.engine].capabilities.manages_memory
         return model.slots if ours else SLOTS_ELSEWHERE
 
-    def _take_free_slot(self, model: ModelSpec) -> bool:
+    def _take_free_slot(self, model: ModelSpec, priority: Priority) -> bool:
         """Seat an ask at once where no decision is needed: spares the hot path three turns of the event loop.
 
         Safe beside the loop because nothing is awaited between looking and taking.
@@ -212,8 +239,15 @@ class Residency:
             return False
         if tenant.in_flight >= self._slots(model):
             return False
-        tenant.in_flight += 1
+        self._occupy(tenant, priority)
         return True
+
+    def _occupy(self, tenant: _Tenant, priority: Priority) -> None:
+        now = self._clock()
+        tenant.priority = priority if tenant.in_flight == 0 else max(tenant.priority, priority)
+        tenant.busy_since = now
+        tenant.in_flight += 1
+        self._served_at[priority] = now
 
     # --- the owner loop: everything below runs inside it --------------------------------------
 
@@ -255,10 +289,12 @@ class Residency:
             match move:
                 case Run(number):
                     self._seat(self._waiting.pop(number))
-                case Load(name, reason):
+                case Load(name, _, reason):
                     self._begin_load(name, reason)
                 case Evict(name, reason):
                     self._begin_unload(self._tenants[name], reason)
+                case Abandon(name):
+                    self._abandon(self._tenants[name])
                 case Refuse(number, needed):
                     self._refuse(self._waiting.pop(number), needed)
 
@@ -266,32 +302,62 @@ class Residency:
         now = self._clock()
         return Situation(
             waiting=[
-                Waiting(ask.number, ask.model.name, ask.priority, now - ask.since)
+                Waiting(
+                    ask.number,
+                    ask.model.name,
+                    ask.priority,
+                    now - ask.since,
+                    run_seconds=self._run_seconds(ask.model),
+                    deadline_s=ask.until - now,
+                )
                 for ask in self._waiting.values()
             ],
-            tenants=[
-                Tenant(
-                    name,
-                    tenant.state,
-                    tenant.bytes,
-                    self._slots(tenant.model),
-                    tenant.in_flight,
-                    max(0.0, now - tenant.idle_since),
-                    tenant.load_seconds,
-                )
-                for name, tenant in self._tenants.items()
-            ],
-            needs={ask.model.name: ask.need_bytes for ask in self._waiting.values()},
-            budget_bytes=self.limits.budget_bytes,
-            max_models=self.limits.max_models,
-            patience_s=self.limits.patience_s,
+            tenants=[self._tenant(tenant, now) for tenant in self._tenants.values()],
+            places={ask.model.name: (self._place(ask),) for ask in self._waiting.values()},
+            devices=(Device(MEMORY, self.limits.budget_bytes),),
+            rules=Rules(max_models=self.limits.max_models, patience_s=self.limits.patience_s),
+            served_s_ago={priority: now - at for priority, at in self._served_at.items()},
         )
+
+    def _tenant(self, tenant: _Tenant, now: float) -> Tenant:
+        profile = self._profiles.of(tenant.model)
+        forecast_s = self._run_seconds(tenant.model)
+        return Tenant(
+            tenant.model.name,
+            tenant.state,
+            tenant.bytes,
+            self._slots(tenant.model),
+            tenant.in_flight,
+            max(0.0, now - tenant.idle_since),
+            tenant.load_seconds,
+            unload_seconds=profile.unload_seconds or 0.0,
+            resident_s=max(0.0, now - tenant.loaded_at) if tenant.loaded_at else 0.0,
+            busy_s=max(0.0, tenant.busy_since + forecast_s - now) if tenant.in_flight else 0.0,
+            uses_per_second=self._demand.rate(tenant.model.name, now),
+            priority=tenant.priority,
+        )
+
+    def _place(self, ask: _Ask) -> Place:
+        profile = self._profiles.of(ask.model)
+        return Place(
+            MEMORY, ask.need_bytes, profile.load_seconds or UNKNOWN_LOAD_S, profile.unload_seconds or 0.0
+        )
+
+    def _run_seconds(self, model: ModelSpec) -> float:
+        profile = self._profiles.of(model)
+        if not profile.tokens_per_second or not profile.tokens_per_answer:
+            return UNKNOWN_RUN_S
+        return profile.tokens_per_answer / profile.tokens_per_second
+
+    def _abandon(self, tenant: _Tenant) -> None:
+        if tenant.task is not None:
+            tenant.task.cancel()
 
     def _seat(self, ask: _Ask) -> None:
         tenant = self._tenants[ask.model.name]
         if ask.grant.done():  # withdrawn between the plan and now
             return
-        tenant.in_flight += 1
+        self._occupy(tenant, ask.priority)
         waited_for_load = tenant.load_seconds if tenant.loaded_at >= ask.since else 0.0
         ask.grant.set_result(Grant(waited_for_load))
 
