@@ -173,10 +173,10 @@ async def test_learned_memory_replaces_the_estimate():
         model = student("a").model
         assert await h.fleet.residency.need_bytes(model) == 60 * MIB  # the engine's estimate
         await h.ask(student("a"))
-        assert await h.fleet.residency.need_bytes(model) == round(60 * MIB * 1.10)
+        assert 60 * MIB <= await h.fleet.residency.need_bytes(model) < 70 * MIB
         for _ in range(3):
             await h.ask(student("a"))
-        assert await h.fleet.residency.need_bytes(model) == round(60 * MIB * 1.03)
+        assert 60 * MIB <= await h.fleet.residency.need_bytes(model) < 65 * MIB
 
 
 async def test_unloading_by_name_waits_for_nobody_who_uses_it():

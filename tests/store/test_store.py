@@ -9,7 +9,9 @@ from sqlalchemy import insert, select
 
 from studium.errors import StoreUnavailable
 from studium.records.hardware import Gpu, HardwareSnapshot
-from studium.records.runs import ModelProfile, RequestRecord, StudentRun
+from studium.records.models import MemoryEstimate
+from studium.records.profiles import ModelProfile, Quantity, Spread
+from studium.records.runs import RequestRecord, StudentRun
 from studium.store import open_store, schema
 from studium.store.database import open_database
 
@@ -59,11 +61,64 @@ def test_rows_from_many_threads_all_arrive(tmp_path: Path):
 def test_a_profile_is_replaced_and_survives_a_restart(tmp_path: Path):
     store = open_store(tmp_path / "state.db")
     store.save_profile(ModelProfile("m", runs=1))
-    store.save_profile(ModelProfile("m", runs=2, peak_bytes=7))
+    profile = ModelProfile(
+        "m",
+        name="alpha",
+        engine="llamacpp",
+        device="gpu",
+        runs=2,
+        failures=1,
+        loads=1,
+        peak_bytes=7,
+        estimate=MemoryEstimate(4, 2, 1, "Q8_0"),
+        spreads={Quantity.LOAD_SECONDS: Spread(2, 1.95, -0.7, 0.02, -1)},
+        recent_failures=0.95,
+        recent_successes=1.0,
+    )
+    store.save_profile(profile)
     store.close()
     again = open_store(tmp_path / "state.db")
-    assert again.profiles() == {"m": ModelProfile("m", runs=2, peak_bytes=7)}
+    assert again.profiles() == {"m": profile}
     again.close()
+
+
+def test_what_a_profile_counts_never_goes_back_to_what_another_process_knew(tmp_path: Path):
+    store = open_store(tmp_path / "state.db")
+    store.save_profile(ModelProfile("m", runs=150, loads=9, failures=2))
+    assert store.flush()
+    store.save_profile(ModelProfile("m", runs=110, loads=10, failures=1))
+    assert store.flush()
+    found = store.profiles()["m"]
+    assert (found.runs, found.loads, found.failures) == (150, 10, 2)
+    store.close()
+
+
+def test_profiles_of_the_first_schema_keep_their_counts_and_peaks(tmp_path: Path):
+    with sqlite3.connect(tmp_path / "state.db") as old:
+        old.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)")
+        old.execute("INSERT INTO schema_version VALUES (1)")
+        old.execute(
+            "CREATE TABLE model_profiles (model TEXT PRIMARY KEY, runs INTEGER NOT NULL, failures INTEGER NOT NULL,"
+            " loads INTEGER NOT NULL, peak_bytes INTEGER, load_seconds FLOAT, unload_seconds FLOAT,"
+            " tokens_per_second FLOAT, tokens_per_answer FLOAT)"
+        )
+        old.execute("INSERT INTO model_profiles VALUES ('m', 5, 1, 2, 77, 0.5, 0.1, 20.0, 9.0)")
+    store = open_store(tmp_path / "state.db")
+    assert store.profiles() == {"m": ModelProfile("m", runs=5, failures=1, loads=2, peak_bytes=77)}
+    store.save_profile(ModelProfile("m", runs=6, failures=1, loads=2, peak_bytes=78))
+    assert store.flush()
+    assert store.profiles()["m"].peak_bytes == 78
+    store.close()
+
+
+def test_statistics_that_cannot_be_read_are_learned_anew(tmp_path: Path):
+    store = open_store(tmp_path / "state.db")
+    store.save_profile(ModelProfile("m", runs=2, spreads={Quantity.LOAD_SECONDS: Spread(2, 1.9, 0.1, 0.2)}))
+    assert store.flush()
+    with sqlite3.connect(tmp_path / "state.db") as other:
+        other.execute('UPDATE model_profiles SET statistics = \'{"spreads": {"moon": [1]}}\'')
+    assert store.profiles() == {"m": ModelProfile("m", runs=2)}
+    store.close()
 
 
 def test_a_full_disk_keeps_rows_says_so_and_writes_them_when_there_is_room(tmp_path: Path):

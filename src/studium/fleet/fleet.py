@@ -15,7 +15,8 @@ from studium.fleet.residency import Limits, Residency
 from studium.records.answers import MemoryMove
 from studium.records.messages import Ask, Embeddings, Message, Piece, Reply, Sampling
 from studium.records.models import ModelSpec, Residence, Student
-from studium.records.runs import ModelProfile, StudentRun
+from studium.records.profiles import ModelProfile
+from studium.records.runs import StudentRun
 from studium.records.scheduling import Priority
 
 NO_CHOICES = Sampling()
@@ -149,7 +150,12 @@ class Fleet:
             error_code=error_code,
         )
         if error_code != "withdrawn":  # not the model's doing: it would spoil its failure rate
-            self.profiles.ran(student.model, run, generate_seconds=seconds)
+            self.profiles.ran(
+                student.model,
+                run,
+                generate_seconds=seconds,
+                first_token_s=reply.first_token_s if reply else None,
+            )
         self._record_run(run)
         return run
 

@@ -1,84 +1,250 @@
-"""What each model costs on this machine, learned from every load and run.
+"""What each model costs on this machine: learned from every load and run, forecast with its spread.
 
-Before the first load the engine's estimate from file metadata stands in; it is cautious. Afterwards
-the highest memory ever measured counts, with some room on top that shrinks as runs add up. Forecasts
-are read from memory, so their cost does not grow with the history.
+Before its first load a model's forecast comes from the engine's estimate of its file, corrected by what
+other models of the engine on the same kind of device have taught (`formulas`); each of its own loads and
+runs then moves and narrows it (`belief`). Everything is read from memory and from sums, so a forecast
+costs the same whatever the history. A profile belongs to one model in one shape on one device.
 """
 
+import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from studium.records.models import ModelSpec
-from studium.records.runs import ModelProfile, StudentRun
+from studium.fleet.belief import KEPT, LEVEL, expected, learned, predict
+from studium.fleet.formulas import Pool
+from studium.fleet.quantiles import beta
+from studium.records.models import MemoryEstimate, ModelSpec
+from studium.records.profiles import Forecast, ModelProfile, Quantity, Range
+from studium.records.runs import StudentRun
 
-# Weight of the newest run in the moving means: about the last ten runs count.
-NEWEST = 0.2
+log = logging.getLogger(__name__)
+
+RESERVED_SHARE = 0.99
+"""The memory set aside suffices in this share of cases; the intervals shown hold 90 %."""
+# A model that nobody measured fails about as often as the others do: worth this many runs of its own.
+FAILURE_PRIOR_RUNS = 2.0
+# What all models together are taken to have done before any of them ran: one failure in twenty.
+POOL_FAILURES, POOL_SUCCESSES = 0.5, 9.5
+# Below this share of a run's time left for the answer, its tokens came all at once: then the time to the
+# first says nothing of how the time was divided.
+_LEAST_ANSWER_SHARE = 0.1
 
 
-def profile_key(model: ModelSpec) -> str:
-    """Return what a profile belongs to: the same model in another shape costs something else."""
+def profile_key(model: ModelSpec, device: str = "") -> str:
+    """Return what a profile belongs to: the same model in another shape or elsewhere costs something else.
+
+    An empty `device` is wherever the engine puts it by `gpu_layers`.
+    """
     shape = f"{model.context_tokens}x{model.slots}t{model.threads}g{model.gpu_layers}"
-    return f"{model.name}|{model.engine}|{model.source}|{shape}|{','.join(model.adapters)}"
+    key = f"{model.name}|{model.engine}|{model.source}|{shape}|{','.join(model.adapters)}"
+    return f"{key}|{device}" if device else key
 
 
 class Profiles:
-    """Profiles by model, kept in memory; `save` is called with each that changed."""
+    """Profiles by model and device, kept in memory; `save` is called with each that changed."""
 
     def __init__(self, known: Mapping[str, ModelProfile], save: Callable[[ModelProfile], None]) -> None:
         self._known = dict(known)
         self._save = save
+        self._engines: dict[str, _EnginePools] = {}
+        for profile in self._known.values():
+            self._pools(profile).count(profile, 1)
 
-    def of(self, model: ModelSpec) -> ModelProfile:
+    def of(self, model: ModelSpec, device: str = "") -> ModelProfile:
         """Return the model's profile; an empty one where it never ran."""
-        key = profile_key(model)
-        return self._known.get(key) or ModelProfile(model=key)
+        key = profile_key(model, device)
+        found = self._known.get(key)
+        if found is None:
+            return ModelProfile(key, model.name, model.engine, device or _kind(model))
+        if found.engine:
+            return found
+        # Written by the first version of the table, which had the key only.
+        return replace(found, name=model.name, engine=model.engine, device=device or _kind(model))
 
-    def memory_bytes(self, model: ModelSpec) -> int | None:
-        """Return the bytes to reserve for `model`, at the cautious end; None where it was never measured."""
-        profile = self.of(model)
+    def memory_bytes(self, model: ModelSpec, device: str = "") -> int | None:
+        """Return the bytes to reserve for `model`, at the cautious end; None where it was never measured.
+
+        Never below the highest measured.
+        """
+        profile = self.of(model, device)
         if profile.peak_bytes is None:
             return None
-        headroom = 0.10 if profile.runs < 3 else 0.03
-        return round(profile.peak_bytes * (1 + headroom))
+        return self._reserve(profile, profile.estimate)
 
-    def loaded(self, model: ModelSpec, *, seconds: float, peak_bytes: int | None) -> None:
+    def estimated(self, model: ModelSpec, estimate: MemoryEstimate, device: str = "") -> int:
+        """Learn what the engine says of the file now; return the bytes to reserve.
+
+        Another quantisation or size of the weights is another model under the same name: what was measured
+        of the old one is put away. While no model of the engine exceeded its estimate, no more than the
+        estimate is reserved.
+        """
+        profile = self.of(model, device)
+        if profile.estimate != estimate:
+            if profile.estimate is not None and _another_file(profile.estimate, estimate):
+                profile = replace(profile, peak_bytes=None, spreads={})
+            profile = replace(profile, estimate=estimate)
+            self._keep(profile)
+        reserve = self._reserve(profile, estimate)
+        return estimate.total_bytes if reserve is None else reserve
+
+    def forecast(
+        self, model: ModelSpec, estimate: MemoryEstimate | None = None, device: str = ""
+    ) -> Forecast:
+        """Return what `model` will cost, each quantity with its interval; None where it is unknown.
+
+        `estimate` is the engine's, for a model of which none was learned yet. Reads memory only.
+        """
+        profile = self.of(model, device)
+        known = profile.estimate or estimate
+        pools = self._pools(profile)
+        ranges = {
+            quantity.value: expected(profile.spread(quantity), pools.without(profile, quantity).prior(known))
+            for quantity in Quantity
+        }
+        return Forecast(
+            model=model.name,
+            device=profile.device,
+            loads=profile.loads,
+            runs=profile.runs,
+            failures=profile.failures,
+            reserve_bytes=self._reserve(profile, known),
+            failure_rate=pools.failure_rate(profile),
+            **ranges,
+        )
+
+    def loaded(self, model: ModelSpec, *, seconds: float, peak_bytes: int | None, device: str = "") -> None:
         """Learn from a load that ended well."""
-        profile = self._with_peak(self.of(model), peak_bytes)
-        self._learn(
-            replace(profile, loads=profile.loads + 1, load_seconds=_mean(profile.load_seconds, seconds))
-        )
+        profile = _with_peak(self.of(model, device), peak_bytes)
+        self._learn(replace(profile, loads=profile.loads + 1), {Quantity.LOAD_SECONDS: seconds})
 
-    def unloaded(self, model: ModelSpec, *, seconds: float) -> None:
+    def unloaded(self, model: ModelSpec, *, seconds: float, device: str = "") -> None:
         """Learn how long it took to give the memory back."""
-        profile = self.of(model)
-        self._learn(replace(profile, unload_seconds=_mean(profile.unload_seconds, seconds)))
+        self._learn(self.of(model, device), {Quantity.UNLOAD_SECONDS: seconds})
 
-    def ran(self, model: ModelSpec, run: StudentRun, *, generate_seconds: float) -> None:
-        """Learn from one run, also from a failed one."""
-        profile = self._with_peak(self.of(model), run.memory_bytes)
-        speed, tokens = profile.tokens_per_second, profile.tokens_per_answer
-        if run.success and run.completion_tokens and generate_seconds > 0:
-            speed = _mean(speed, run.completion_tokens / generate_seconds)
-            tokens = _mean(tokens, run.completion_tokens)
-        self._learn(
-            replace(
-                profile,
-                runs=profile.runs + 1,
-                failures=profile.failures + (not run.success),
-                tokens_per_second=speed,
-                tokens_per_answer=tokens,
-            )
+    def ran(
+        self,
+        model: ModelSpec,
+        run: StudentRun,
+        *,
+        generate_seconds: float,
+        first_token_s: float | None = None,
+        device: str = "",
+    ) -> None:
+        """Learn from one run, also from a failed one. `first_token_s` is the time to the first token."""
+        profile = _with_peak(self.of(model, device), run.memory_bytes)
+        measured: dict[Quantity, float] = {}
+        if run.memory_bytes is not None:
+            measured[Quantity.MEMORY_BYTES] = run.memory_bytes
+        if run.success:
+            measured |= _speeds(run, generate_seconds, first_token_s)
+        profile = replace(
+            profile,
+            runs=profile.runs + 1,
+            failures=profile.failures + (not run.success),
+            recent_failures=KEPT * profile.recent_failures + (not run.success),
+            recent_successes=KEPT * profile.recent_successes + run.success,
         )
+        self._learn(profile, measured)
 
-    def _with_peak(self, profile: ModelProfile, peak_bytes: int | None) -> ModelProfile:
-        if peak_bytes is None or (profile.peak_bytes or 0) >= peak_bytes:
-            return profile
-        return replace(profile, peak_bytes=peak_bytes)
+    def _learn(self, profile: ModelProfile, measured: Mapping[Quantity, float]) -> None:
+        pools, spreads = self._pools(profile), dict(profile.spreads)
+        for quantity, value in measured.items():
+            if not (math.isfinite(value) and value > 0):
+                log.warning("%s: a %s of %r is no measurement: ignored", profile.name, quantity, value)
+                continue
+            prior = pools.without(self._known.get(profile.model), quantity).prior(profile.estimate)
+            spreads[quantity] = learned(profile.spread(quantity), value, prior)
+        self._keep(replace(profile, spreads=spreads))
 
-    def _learn(self, profile: ModelProfile) -> None:
+    def _keep(self, profile: ModelProfile) -> None:
+        before = self._known.get(profile.model)
+        if before is not None:
+            self._pools(before).count(before, -1)
+        self._pools(profile).count(profile, 1)
         self._known[profile.model] = profile
         self._save(profile)
 
+    def _reserve(self, profile: ModelProfile, estimate: MemoryEstimate | None) -> int | None:
+        pools = self._pools(profile)
+        prior = pools.without(profile, Quantity.MEMORY_BYTES).prior(estimate)
+        spread = profile.spread(Quantity.MEMORY_BYTES)
+        prediction = predict(spread, prior)
+        cautious = None if prediction is None else math.ceil(prediction.quantile(RESERVED_SHARE))
+        # An estimate is an upper one: no reserve exceeds it, until a model of this engine did.
+        if estimate is not None and (pools.worst_excess <= 1 or not spread.observations):
+            most = math.ceil(estimate.total_bytes * max(1.0, pools.worst_excess))
+            cautious = most if cautious is None else min(cautious, most)
+        known = [value for value in (cautious, profile.peak_bytes) if value is not None]
+        return max(known, default=None)
 
-def _mean(before: float | None, newest: float) -> float:
-    return newest if before is None else before + NEWEST * (newest - before)
+    def _pools(self, profile: ModelProfile) -> "_EnginePools":
+        return self._engines.setdefault(f"{profile.engine}|{profile.device}", _EnginePools())
+
+
+class _EnginePools:
+    """What the models of one engine on one kind of device taught together."""
+
+    def __init__(self) -> None:
+        self._pools = {quantity: Pool(quantity) for quantity in Quantity}
+        self._failures = 0.0
+        self._successes = 0.0
+        self.worst_excess = 0.0
+        """The most that any model measured was of its engine's estimate, as a ratio."""
+
+    def count(self, profile: ModelProfile, sign: int) -> None:
+        for pool in self._pools.values():
+            pool.count(profile, sign)
+        self._failures += sign * profile.recent_failures
+        self._successes += sign * profile.recent_successes
+        if profile.estimate is not None and profile.estimate.total_bytes and profile.peak_bytes:
+            self.worst_excess = max(self.worst_excess, profile.peak_bytes / profile.estimate.total_bytes)
+
+    def without(self, profile: ModelProfile | None, quantity: Quantity) -> Pool:
+        """Return what the other models taught: a model's prior must not hold its own measurements."""
+        pool = self._pools[quantity]
+        return pool if profile is None else pool.less(profile)
+
+    def failure_rate(self, profile: ModelProfile) -> Range | None:
+        """Return the Beta posterior of how often a run fails; None before any model of the engine ran."""
+        if self._failures + self._successes <= 0:
+            return None
+        failures = POOL_FAILURES + max(0.0, self._failures - profile.recent_failures)
+        successes = POOL_SUCCESSES + max(0.0, self._successes - profile.recent_successes)
+        usual = failures / (failures + successes)
+        a = FAILURE_PRIOR_RUNS * usual + profile.recent_failures
+        b = FAILURE_PRIOR_RUNS * (1 - usual) + profile.recent_successes
+        a, b, tail = round(a, 3), round(b, 3), (1 - LEVEL) / 2
+        return Range(beta(0.5, a, b), beta(tail, a, b), beta(1 - tail, a, b), profile.runs)
+
+
+def _kind(model: ModelSpec) -> str:
+    return "gpu" if model.gpu_layers else ""
+
+
+def _another_file(before: MemoryEstimate, now: MemoryEstimate) -> bool:
+    return (before.weights_bytes, before.quantisation) != (now.weights_bytes, now.quantisation)
+
+
+def _with_peak(profile: ModelProfile, peak_bytes: int | None) -> ModelProfile:
+    if peak_bytes is None or (profile.peak_bytes or 0) >= peak_bytes:
+        return profile
+    return replace(profile, peak_bytes=peak_bytes)
+
+
+def _speeds(run: StudentRun, seconds: float, first_token_s: float | None) -> dict[Quantity, float]:
+    """What a successful run says of time and tokens. Nothing is made up where no tokens were counted."""
+    found = {Quantity.RUN_SECONDS: seconds}
+    if run.completion_tokens <= 0:
+        return found
+    found[Quantity.TOKENS_PER_ANSWER] = run.completion_tokens
+    if not seconds > 0:
+        return found
+    answer_s = seconds - (first_token_s or 0.0)
+    if not first_token_s or answer_s < _LEAST_ANSWER_SHARE * seconds or run.completion_tokens < 2:
+        found[Quantity.TOKENS_PER_SECOND] = run.completion_tokens / seconds
+        return found
+    found[Quantity.TOKENS_PER_SECOND] = (run.completion_tokens - 1) / answer_s
+    if run.prompt_tokens > 0:
+        found[Quantity.PROMPT_TOKENS_PER_SECOND] = run.prompt_tokens / first_token_s
+    return found

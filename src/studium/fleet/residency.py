@@ -186,7 +186,9 @@ class Residency:
         if not engine.capabilities.manages_memory:
             return 0
         learned = self._profiles.memory_bytes(model)
-        return learned if learned is not None else (await engine.estimate(model)).total_bytes
+        if learned is not None:
+            return learned
+        return self._profiles.estimated(model, await engine.estimate(model))
 
     def give_back(self, model: ModelSpec, *, died: bool = False) -> None:
         """Return a place. `died` says that the model's process is gone."""

@@ -72,11 +72,13 @@ class MemoryEstimate:
     """Bytes a model will occupy before it was ever measured, from its file's metadata.
 
     `total_bytes` is a cautious upper estimate: weights + KV cache + compute buffers + process.
+    `quantisation` is how the weights are stored (F16, Q4_K_M), empty where the file does not say.
     """
 
     weights_bytes: int
     kv_cache_bytes: int
     overhead_bytes: int
+    quantisation: str = ""
 
     @property
     def total_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""What the fleet measured: one row per run of a student, and what it remembers of each model."""
+"""What the fleet measured: one row per run of a student, and one per request."""
 
 from dataclasses import dataclass
 
@@ -22,24 +22,6 @@ class StudentRun:
     completion_tokens: int = 0
     load_seconds: float = 0.0
     error_code: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelProfile:
-    """What is known of one model on this machine. Zeros in `loads` and `runs` mean: never measured.
-
-    `peak_bytes` is the highest ever measured; speeds are exponentially weighted means.
-    """
-
-    model: str
-    runs: int = 0
-    failures: int = 0
-    loads: int = 0
-    peak_bytes: int | None = None
-    load_seconds: float | None = None
-    unload_seconds: float | None = None
-    tokens_per_second: float | None = None
-    tokens_per_answer: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Studium is refused rather than guessed at.
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, inspect, select
 
 from studium.errors import StoreUnavailable
 from studium.store import schema
@@ -16,7 +16,30 @@ def first_tables(connection: Connection) -> None:
     schema.metadata.create_all(connection)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (first_tables,)
+def learned_profiles(connection: Connection) -> None:
+    """Profiles gain their spreads. Counts and peaks stay; what had no spread is learned anew."""
+    columns = {
+        "run_seconds": "FLOAT",
+        "prompt_tokens_per_second": "FLOAT",
+        "name": "TEXT NOT NULL DEFAULT ''",
+        "engine": "TEXT NOT NULL DEFAULT ''",
+        "device": "TEXT NOT NULL DEFAULT ''",
+        "quantisation": "TEXT NOT NULL DEFAULT ''",
+        "weights_bytes": "INTEGER",
+        "kv_cache_bytes": "INTEGER",
+        "overhead_bytes": "INTEGER",
+        "statistics": "TEXT NOT NULL DEFAULT '{}'",
+    }
+    there = {column["name"] for column in inspect(connection).get_columns("model_profiles")}
+    for name, kind in columns.items():
+        if name not in there:  # a new store was made with them
+            connection.exec_driver_sql(f"ALTER TABLE model_profiles ADD COLUMN {name} {kind}")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    first_tables,
+    learned_profiles,
+)
 
 
 def migrate(connection: Connection) -> int:

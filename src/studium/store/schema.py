@@ -4,9 +4,14 @@ Columns promised there keep their names and units (`vram_mb` in MB of 10^6 bytes
 memory is RAM because the machine has no GPU); what we add stands behind them.
 """
 
+from typing import Any
+
 from sqlalchemy import Column, Float, Index, Integer, MetaData, Table, Text
 
 metadata = MetaData()
+
+NEVER_FALLS: dict[Any, Any] = {"never_falls": True}
+"""Marks a column that keeps its larger value when a row is replaced."""
 
 schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
 
@@ -45,14 +50,26 @@ model_profiles = Table(
     "model_profiles",
     metadata,
     Column("model", Text, primary_key=True),
-    Column("runs", Integer, nullable=False),
-    Column("failures", Integer, nullable=False),
-    Column("loads", Integer, nullable=False),
+    # Two processes may share a workspace: what counts never goes back to the older one's figure.
+    Column("runs", Integer, nullable=False, info=NEVER_FALLS),
+    Column("failures", Integer, nullable=False, info=NEVER_FALLS),
+    Column("loads", Integer, nullable=False, info=NEVER_FALLS),
     Column("peak_bytes", Integer),
     Column("load_seconds", Float),
     Column("unload_seconds", Float),
     Column("tokens_per_second", Float),
     Column("tokens_per_answer", Float),
+    Column("run_seconds", Float),
+    Column("prompt_tokens_per_second", Float),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("engine", Text, nullable=False, server_default=""),
+    Column("device", Text, nullable=False, server_default=""),
+    Column("quantisation", Text, nullable=False, server_default=""),
+    Column("weights_bytes", Integer),
+    Column("kv_cache_bytes", Integer),
+    Column("overhead_bytes", Integer),
+    # What forecasts are made from, as JSON; the columns above are its typical values, for people.
+    Column("statistics", Text, nullable=False, server_default="{}"),
 )
 
 requests = Table(

@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import Engine, Select, select
 
 from studium.records.hardware import HardwareSnapshot
-from studium.records.runs import ModelProfile, RequestRecord, StudentRun
+from studium.records.profiles import ModelProfile
+from studium.records.runs import RequestRecord, StudentRun
 from studium.store import schema
 from studium.store.database import open_database
+from studium.store.profiles import profile_from_row, profile_row
 from studium.store.writer import BatchWriter, Row
 
 BYTES_PER_MB = 1e6
@@ -47,11 +49,11 @@ class Store:
 
     def save_profile(self, profile: ModelProfile) -> None:
         """Queue a model's profile, replacing the one before."""
-        self._writer.add(Row(schema.model_profiles, _columns(profile), key="model"))
+        self._writer.add(Row(schema.model_profiles, profile_row(profile), key="model"))
 
     def profiles(self) -> dict[str, ModelProfile]:
-        """Return every model's profile by name: one small row each, however long the history."""
-        return {row["model"]: ModelProfile(**row) for row in self.read(select(schema.model_profiles))}
+        """Return every model's profile by key: one small row each, however long the history."""
+        return {row["model"]: profile_from_row(row) for row in self.read(select(schema.model_profiles))}
 
     def read(self, query: Select[Any]) -> Sequence[Mapping[str, Any]]:
         """Run a query of the tables in `schema` and return its rows as mappings."""
@@ -74,7 +76,7 @@ def open_store(path: Path) -> Store:
     return Store(open_database(path))
 
 
-def _columns(record: RequestRecord | ModelProfile) -> dict[str, Any]:
+def _columns(record: RequestRecord) -> dict[str, Any]:
     """The record as a row. On the path of every request, where `dataclasses.asdict` copies too much."""
     return {name: getattr(record, name) for name in record.__slots__}
 

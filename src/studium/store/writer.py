@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, Table, insert
+from sqlalchemy import Engine, Table, func, insert
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DBAPIError
+
+from studium.store.schema import NEVER_FALLS
 
 log = logging.getLogger(__name__)
 
@@ -118,5 +120,9 @@ class BatchWriter:
 @cache
 def _replace_by(table: Table, key: str) -> Insert:
     statement = upsert(table)
-    changes = {column.name: column for column in statement.excluded if column.name != key}
+    changes = {}
+    for column in table.columns:
+        newest = statement.excluded[column.name]
+        if column.name != key:
+            changes[column.name] = func.max(column, newest) if column.info == NEVER_FALLS else newest
     return statement.on_conflict_do_update([key], set_=changes)
