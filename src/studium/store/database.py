@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 from studium.errors import StoreUnavailable
 from studium.store.migrations import migrate
@@ -36,6 +37,20 @@ def open_database(path: Path) -> Engine:
             try_next="free some space or choose another place with --workspace",
         ) from error
     return database
+
+
+def open_read_only(path: Path) -> Engine:
+    """Open an existing SQLite file to look only; nothing is created, migrated or checkpointed.
+
+    Blocks at the first query, which raises DBAPIError where the file cannot be read.
+    """
+    module = _sqlite_module()
+    address = f"{path.absolute().as_uri()}?mode=ro"
+
+    def connect() -> Any:
+        return module.connect(address, uri=True, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
+
+    return create_engine("sqlite://", creator=connect, module=module, poolclass=NullPool)
 
 
 def _sqlite_module() -> ModuleType:

@@ -1,0 +1,275 @@
+"""Who runs in a cycle, in which order, and who waits. Pure: no clock, no I/O, no randomness.
+
+1. A student whose model cannot fit what is free does not run.
+2. In the first cycle the roster's priority decides; nothing was measured yet.
+3. From the second on they are ordered by useful proposals per second, loading included: the posterior mean of
+   usefulness over expected seconds. Where not all fit together, seconds count by the share of the room they
+   occupy, so that of equals the largest waits. Never speed alone.
+4. A student that would pull the cycle's yield down is left out (the marginal value theorem, Charnov 1976: leave
+   what gives less than the average): even one standard deviation above its mean it gives less than
+   `WORTH_KEEPING` of the rate of those before it. Nobody is left out before two trials, or before
+   anything was useful at all.
+5. Who was left out is tried again after 2, 4, then every `LONGEST_GAP` cycles, the more often in vain the
+   later: doubling gaps cost a number of trials that grows with the logarithm of the cycles, which is what any
+   good policy must spend on the worse arms (Lai and Robbins 1985).
+6. When a run is no longer expected to end in time, it does not start; the fast and useful stand in front.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from studium.records.sessions import CyclePlan, Skip, Turn
+from studium.serve.sessions.learn import Forecast
+from studium.serve.sessions.limits import Allowance, token_limits
+
+WORTH_KEEPING = 0.5
+TRIALS_BEFORE_LEAVING_OUT = 2
+LONGEST_GAP = 8
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A student before a cycle. `needs_bytes` is the forecast of its model, 0 where it holds none of our memory.
+
+    `resident` says that its model is in memory already; `most_tokens` bounds one answer; `slots` is how many
+    asks its model takes at once. `declared_s` is what the declaration says of one run; None: nothing.
+    """
+
+    student: str
+    model: str
+    needs_bytes: int
+    priority: int = 0
+    resident: bool = False
+    most_tokens: int = 512
+    slots: int = 1
+    declared_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a cycle may use: bytes free for models, seconds and tokens left, and longest single ask."""
+
+    cycle: int
+    room_bytes: int
+    remaining_s: float
+    tokens: Allowance
+    longest_ask_s: float = 180.0
+    shortest_ask_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """A candidate with what it is expected to give and to cost (`seconds` in seconds of the whole room)."""
+
+    candidate: Candidate
+    forecast: Forecast
+    seconds: float | None
+    share: float
+
+    @property
+    def cost(self) -> float:
+        return max(self.seconds or 0.0, 1e-3) * self.share
+
+    @property
+    def rate(self) -> float:
+        return self.forecast.usefulness / self.cost
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    forecasts: Mapping[str, Forecast],
+    outlook: Outlook,
+    *,
+    learned: bool = True,
+) -> CyclePlan:
+    """Return the plan of one cycle. With `learned` False only declared figures count."""
+    skips: list[Skip] = []
+    fitting: list[Candidate] = []
+    for one in candidates:
+        if one.needs_bytes > outlook.room_bytes:
+            skips.append(Skip(one.student, does_not_fit(one.needs_bytes, outlook.room_bytes)))
+        else:
+            fitting.append(one)
+    measured = learned and any(forecasts[one.student].trials for one in fitting)
+    if measured:
+        ordered, benched = _leave_out(_by_yield(fitting, forecasts, outlook), forecasts, outlook.cycle)
+        skips += benched
+    else:
+        ordered = [(worth, "declared") for worth in _by_declaration(fitting, forecasts, outlook)]
+    turns: list[Turn] = []
+    for worth, reason in ordered:
+        turn = _turn(worth, reason, outlook, len(ordered))
+        if late := too_late(turn, outlook.remaining_s):
+            skips.append(Skip(turn.student, late))
+        else:
+            turns.append(turn)
+    limits = token_limits(
+        [(turn.student, _of(fitting, turn.student).most_tokens) for turn in turns],
+        forecasts,
+        outlook.tokens,
+    )
+    for turn in [one for one in turns if one.student not in limits]:
+        skips.append(Skip(turn.student, "the token budget is used up"))
+    kept = tuple(replace(t, max_tokens=limits[t.student]) for t in turns if t.student in limits)
+    return CyclePlan(outlook.cycle, kept, tuple(skips))
+
+
+def too_late(turn: Turn, remaining_s: float) -> str:
+    """Return why a turn can no longer start with `remaining_s` left; empty where it can."""
+    if remaining_s <= 0:
+        return "the time was up"
+    if turn.expected_s is not None and turn.expected_s > remaining_s:
+        return f"expected to take {turn.expected_s:.1f} s, {remaining_s:.1f} s are left"
+    return ""
+
+
+def does_not_fit(needs_bytes: int, room_bytes: int) -> str:
+    """Return the reason why a model cannot run, with both numbers."""
+    return f"needs {needs_bytes / MIB:,.0f} MiB, {room_bytes / MIB:,.0f} MiB is free for models"
+
+
+def startable(
+    waiting: Sequence[Turn],
+    running: Sequence[str],
+    candidates: Mapping[str, Candidate],
+    room_bytes: int,
+    max_models: int,
+) -> list[Turn]:
+    """Return the turns to start now, in order: those that fit beside the `running` students.
+
+    A smaller one may pass a larger one that has to wait; within a cycle everybody's turn comes. Students of
+    one model share its memory and its slots.
+    """
+    asks: dict[str, int] = {}
+    used = 0
+    for student in running:
+        one = candidates[student]
+        used += one.needs_bytes if one.model not in asks else 0
+        asks[one.model] = asks.get(one.model, 0) + 1
+    started: list[Turn] = []
+    for turn in waiting:
+        one = candidates[turn.student]
+        there = one.model in asks
+        extra = 0 if there else one.needs_bytes
+        # What needs none of our memory is limited in number all the same: somebody pays for it.
+        full = len(asks) >= max_models if not there else asks[one.model] >= one.slots
+        if full or used + extra > room_bytes:
+            continue
+        used += extra
+        asks[one.model] = asks.get(one.model, 0) + 1
+        started.append(turn)
+    return started
+
+
+def _by_declaration(
+    fitting: Sequence[Candidate], forecasts: Mapping[str, Forecast], outlook: Outlook
+) -> list[_Worth]:
+    """Highest priority first; of equals what is declared to cost least, then roster order."""
+    together = _fit_together(fitting, outlook.room_bytes)
+    worths = [
+        _Worth(
+            one, forecasts[one.student], one.declared_s, _share(one, outlook.room_bytes, together=together)
+        )
+        for one in fitting
+    ]
+    return sorted(worths, key=lambda w: (-w.candidate.priority, w.cost))
+
+
+def _by_yield(
+    fitting: Sequence[Candidate], forecasts: Mapping[str, Forecast], outlook: Outlook
+) -> list[_Worth]:
+    """Most useful per second first, one after the other: who shares a model with the one before needs no load."""
+    together = _fit_together(fitting, outlook.room_bytes)
+    known = [f.seconds for f in forecasts.values() if f.seconds is not None]
+    typical = fmean(known) if known else 1.0
+    resident = {one.model for one in fitting if one.resident}
+    left, ordered = list(fitting), list[_Worth]()
+    while left:
+        worths = [_worth(one, forecasts[one.student], typical, resident, outlook, together) for one in left]
+        best = max(worths, key=lambda w: (w.rate, w.candidate.priority))
+        ordered.append(best)
+        left.remove(best.candidate)
+        resident = (resident if together else set()) | {best.candidate.model}
+    return ordered
+
+
+def _worth(
+    one: Candidate,
+    forecast: Forecast,
+    typical_s: float,
+    resident: set[str],
+    outlook: Outlook,
+    together: bool,
+) -> _Worth:
+    seconds = forecast.seconds if forecast.seconds is not None else typical_s
+    if one.model not in resident:
+        seconds += forecast.load_seconds or 0.0
+    return _Worth(one, forecast, seconds, _share(one, outlook.room_bytes, together=together))
+
+
+def _fit_together(fitting: Sequence[Candidate], room_bytes: int) -> bool:
+    models = {one.model: one.needs_bytes for one in fitting}
+    return sum(models.values()) <= room_bytes
+
+
+def _share(one: Candidate, room_bytes: int, *, together: bool) -> float:
+    if together or room_bytes <= 0:
+        return 1.0
+    return max(one.needs_bytes / room_bytes, 0.01)
+
+
+def _leave_out(
+    ordered: Sequence[_Worth], forecasts: Mapping[str, Forecast], cycle: int
+) -> tuple[list[tuple[_Worth, str]], list[Skip]]:
+    """Part those worth their time from those that are not; of the latter some are due for another try."""
+    anything_useful = any(f.trials > f.barren for f in forecasts.values())
+    kept: list[tuple[_Worth, str]] = []
+    again: list[tuple[_Worth, str]] = []
+    skips: list[Skip] = []
+    useful = cost = 0.0
+    for worth in ordered:
+        forecast = worth.forecast
+        hopeful = min(1.0, forecast.usefulness + forecast.doubt) / worth.cost
+        known = forecast.trials >= TRIALS_BEFORE_LEAVING_OUT and anything_useful and bool(kept)
+        if not known or hopeful >= WORTH_KEEPING * useful / cost:
+            kept.append((worth, _standing(worth)))
+            useful += forecast.usefulness
+            cost += worth.cost
+            continue
+        next_try = (forecast.last.cycle if forecast.last else 0) + gap(forecast.barren)
+        if cycle >= next_try:
+            again.append((worth, "tried again after a pause"))
+        else:
+            skips.append(
+                Skip(
+                    worth.candidate.student,
+                    f"gives too little: {_standing(worth)}; again in cycle {next_try}",
+                )
+            )
+    return kept + again, skips
+
+
+def gap(barren: int) -> int:
+    """Return after how many cycles a student that was left out is tried again: 2, 4, then 8."""
+    return min(LONGEST_GAP, 2 ** max(1, barren - 1))
+
+
+def _standing(worth: _Worth) -> str:
+    forecast = worth.forecast
+    if not forecast.trials:
+        return "not tried yet"
+    return f"{forecast.usefulness:.2f} useful in {worth.seconds or 0.0:.2f} s"
+
+
+def _turn(worth: _Worth, reason: str, outlook: Outlook, turns: int) -> Turn:
+    forecast, expected = worth.forecast, worth.seconds
+    # After a run that was cut off by its limit the mean is near that limit, so the next one is wider.
+    limit = outlook.remaining_s / (turns + 1) if forecast.seconds is None else 4 * forecast.seconds
+    limit = min(outlook.longest_ask_s, max(outlook.shortest_ask_s, limit))
+    return Turn(worth.candidate.student, worth.candidate.most_tokens, limit, reason, expected)
+
+
+def _of(candidates: Sequence[Candidate], student: str) -> Candidate:
+    return next(one for one in candidates if one.student == student)
