@@ -1,0 +1,121 @@
+"""What a simulated run is judged by. Waits count from the moment an ask was issued, in seconds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from studium.fleet.simulate.machine import Issued, Tally
+from studium.records.scheduling import Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean, 95th percentile (nearest rank) and maximum; `number` of how many."""
+
+    number: int
+    mean: float
+    p95: float
+    most: float
+
+
+def spread(values: Iterable[float]) -> Spread | None:
+    """Return the spread of `values`; None of nothing."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    rank = max(0, -(-95 * len(ordered) // 100) - 1)
+    return Spread(len(ordered), sum(ordered) / len(ordered), ordered[rank], ordered[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One ask's fate: issued, first seated and ended at these seconds, or `refused`."""
+
+    number: int
+    model: str
+    priority: Priority
+    issued_s: float
+    started_s: float | None
+    ended_s: float | None
+    deadline_s: float | None
+    refused: bool
+
+    @property
+    def wait_s(self) -> float:
+        """Time to start. A training run that was pushed out counts from its first seat."""
+        assert self.started_s is not None
+        return self.started_s - self.issued_s
+
+    @property
+    def finish_s(self) -> float:
+        """Time to the end of the answer."""
+        assert self.ended_s is not None
+        return self.ended_s - self.issued_s
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A policy's run over a trace."""
+
+    policy: str
+    trace: str
+    seed: int
+    served: Sequence[Served]
+    tally: Tally
+
+    @property
+    def makespan_s(self) -> float:
+        """From the first ask to the end of the last."""
+        ends = [one.ended_s for one in self.served if one.ended_s is not None]
+        return max(ends) - min(one.issued_s for one in self.served) if ends else 0.0
+
+    @property
+    def refused(self) -> int:
+        return sum(one.refused for one in self.served)
+
+    @property
+    def late(self) -> int:
+        """Asks whose answer came after its deadline."""
+        return sum(
+            one.deadline_s is not None and not one.refused and one.finish_s > one.deadline_s
+            for one in self.served
+        )
+
+    def waits(self, priority: Priority | None = None, models: Iterable[str] | None = None) -> list[float]:
+        """Return the times to start, of one class or of some models only if so asked."""
+        return [one.wait_s for one in self.chosen(priority, models)]
+
+    def finishes(self, priority: Priority | None = None) -> list[float]:
+        """Return the times to finish."""
+        return [one.finish_s for one in self.chosen(priority, None)]
+
+    def chosen(self, priority: Priority | None, models: Iterable[str] | None) -> list[Served]:
+        wanted = None if models is None else set(models)
+        return [
+            one
+            for one in self.served
+            if not one.refused
+            and (priority is None or one.priority is priority)
+            and (wanted is None or one.model in wanted)
+        ]
+
+    def first_waits(self, models: Iterable[str] | None = None) -> list[float]:
+        """Return, for every time a model was wanted and not there, the seconds until it served the first ask."""
+        wanted = None if models is None else set(models)
+        return [seconds for model, seconds in self.tally.first_waits if wanted is None or model in wanted]
+
+
+def served(issued: Iterable[Issued]) -> list[Served]:
+    """Return the fates of a finished machine's asks, in the order they were issued."""
+    return [
+        Served(
+            one.ask.number,
+            one.ask.model,
+            one.ask.priority,
+            one.issued_s,
+            one.started_s,
+            one.ended_s,
+            one.ask.deadline_s,
+            one.refused,
+        )
+        for one in issued
+    ]
