@@ -1,6 +1,7 @@
 """Every policy on every workload: memory is never exceeded, every ask is served once, the same seed is the same run."""
 
 import pytest
+
 from studium.fleet.simulate import PEERS, POLICIES, WORKLOADS, simulate
 
 
