@@ -65,12 +65,16 @@ def reported_error(
         status = code
     if _is_about_context(fields, message):
         return _prompt_too_long(model, fields, message)
-    happened = f"{model}: the server answered {status}: {message}"
+    happened = f"{model}: the server {_said(status)}: {message}"
     if status == 404:
         return UnknownModel(happened, expected="a model the server has", try_next="list the server's models")
     if status == 501:
         return Unsupported(happened, try_next="ask without it, or ask another engine")
     return HttpRefusal(happened, status=status, retry_after_s=retry_after_s, try_next=_advice(status))
+
+
+def _said(status: int) -> str:
+    return "reported" if status == 200 else f"answered {status}"
 
 
 def _is_about_context(fields: Mapping[str, Any], message: str) -> bool:

@@ -287,21 +287,57 @@ async def test_a_pull_tells_its_progress_and_a_failed_one_says_why():
         steps = [step async for step in engine.pull("echo")]
         assert (steps[0].status, steps[-1].status) == ("pulling manifest", "success")
         assert [step.completed_bytes for step in steps if step.total_bytes][-1] == steps[1].total_bytes
-        with pytest.raises(EngineRefused, match="file does not exist"):
+        with pytest.raises(UnknownModel, match="no model 'nowhere'.*file does not exist"):
             [step async for step in engine.pull("nowhere")]
 
 
-async def test_a_pull_that_ends_without_success_is_not_one():
-    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+@asynccontextmanager
+async def engine_told(*lines: dict) -> AsyncGenerator[OllamaEngine, None]:
+    """An engine whose server answers anything with these lines and closes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        line = ollama_wire.ndjson(ollama_wire.progress("pulling manifest"))
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(line), line))
+        body = b"".join(ollama_wire.ndjson(line) for line in lines)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(half, "127.0.0.1", 0)
-    async with server:
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         engine = OllamaEngine(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        with pytest.raises(EngineDied, match="ended at 'pulling manifest'"):
-            [step async for step in engine.pull("mistral")]
+        yield engine
         await engine.close()
+
+
+async def test_a_pull_that_ends_without_success_is_not_one():
+    async with engine_told(ollama_wire.progress("pulling manifest")) as engine:
+        with pytest.raises(EngineDied, match="ended at 'pulling manifest'.*goes on with what it has"):
+            [step async for step in engine.pull("mistral")]
+
+
+async def test_a_full_disk_is_the_operators_affair():
+    full = ollama_wire.error_body("write /root/.ollama/models/blobs/x-partial: no space left on device")
+    async with engine_told(ollama_wire.progress("pulling manifest"), full) as engine:
+        with pytest.raises(DoesNotFit, match="no room on Ollama's disk.*ollama rm"):
+            [step async for step in engine.pull("mistral")]
+
+
+async def test_sizes_that_are_no_sizes_count_as_unknown():
+    odd = {"status": "pulling x", "completed": "half", "total": -1}
+    async with engine_told(odd, ollama_wire.progress("success")) as engine:
+        steps = [step async for step in engine.pull("mistral")]
+    assert steps[0] == ("pulling x", None, None)
+
+
+async def test_a_slow_pull_that_moves_is_waited_for():
+    script = Script({}, {"mistral": ModelScript(part_s=0.2)})
+    async with serving(script) as running:
+        engine = OllamaEngine(running.url)
+        steps = [step async for step in engine.pull("mistral", stall_s=0.5)]
+        await engine.close()
+    assert steps[-1].status == "success"
+    assert [step.completed_bytes for step in steps if step.total_bytes] == [n * 2**18 for n in range(5)]
+
+
+async def test_missing_models_are_found_each_once():
+    async with engine_on(says("x")) as (engine, _):
+        assert await engine.missing(["mistral:latest", "a", "mistral", "a", "b"]) == ["a", "b"]

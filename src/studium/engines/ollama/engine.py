@@ -8,14 +8,15 @@ change, so load and generate send the same ones.
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
 from studium.engines.http_errors import HttpRefusal
 from studium.engines.ollama import derive
 from studium.engines.ollama.derive import Derivation, Outcome
-from studium.engines.ollama.http import Json, OllamaHttp, Progress
+from studium.engines.ollama.http import Json, OllamaHttp
+from studium.engines.ollama.pull import STALL_S, Progress, pull
 from studium.engines.ollama.reading import Listening
 from studium.engines.ollama.sizes import estimate_bytes
 from studium.errors import (
@@ -37,7 +38,6 @@ DEFAULT_URL = "http://127.0.0.1:11434"
 _ASK_S = 10.0
 _EMBED_S = 60.0
 _CREATE_S = 600.0
-_PULL_S = 6 * 3600.0
 _UNLOAD_S = 10.0
 _POLL_S = 0.1
 # The first version that can be told not to cut a prompt, and that gives log-probabilities.
@@ -164,17 +164,32 @@ class OllamaEngine:
         """Return the Modelfile of `student` on `base`."""
         return derive.modelfile(student, base)
 
-    async def create_student(self, student: Student, base: str, *, dry_run: bool = False) -> Derivation:
+    async def missing(self, models: Iterable[str]) -> list[str]:
+        """Return those of `models` that Ollama does not have, each once. Raises EngineMissing."""
+        absent: list[str] = []
+        for model in dict.fromkeys(models):
+            try:
+                await self._show(model, model)
+            except UnknownModel:
+                absent.append(model)
+        return absent
+
+    async def create_student(
+        self, student: Student, base: str, *, dry_run: bool = False, base_to_come: bool = False
+    ) -> Derivation:
         """Make the student's model under its source as tag; do nothing where it is there already.
 
         Writes a model to Ollama's store, a few kilobytes beside the base. With `dry_run` only says what would
-        be done, and needs no server for it. Raises UnknownModel where the base is missing, EngineMissing,
-        ConfigurationError.
+        be done, and needs no server for it, nor the base where that is `base_to_come`. Raises UnknownModel
+        where the base is missing, EngineMissing, ConfigurationError.
         """
         derive.check_tag(student, base)
         tag = derive.tagged(student.model.source)
         try:
-            outcome = await self._outcome(student, base)
+            if dry_run and base_to_come:
+                outcome = Outcome.UNCHECKED if await self._has(student.model) else Outcome.CREATED
+            else:
+                outcome = await self._outcome(student, base)
         except EngineMissing:
             if not dry_run:
                 raise
@@ -184,18 +199,20 @@ class OllamaEngine:
             await self._http.post("/api/create", body, model=student.name, timeout_s=_CREATE_S)
         return Derivation(tag, base, derive.modelfile(student, base), outcome)
 
-    async def pull(self, model: str) -> AsyncGenerator[Progress, None]:
-        """Fetch a model from Ollama's registry; yield how far it is. Costs bandwidth and disk."""
-        last = None
-        lines = self._http.stream("/api/pull", {"model": model}, model=model, timeout_s=_PULL_S)
-        async with aclosing(lines):
-            async for line in lines:
-                last = str(line.get("status", ""))
-                yield Progress(last, line.get("completed"), line.get("total"))
-        if last != "success":
-            raise EngineDied(
-                f"the pull of {model} ended at {last!r}", expected="success", try_next="pull it again"
-            )
+    async def pull(self, model: str, *, stall_s: float = STALL_S) -> AsyncGenerator[Progress, None]:
+        """Fetch a model from Ollama's registry; yield how far it is. Costs bandwidth and disk.
+
+        Closing it stops the download; Ollama keeps what it has, and the next pull goes on from there. Raises
+        EngineTimeout after `stall_s` without a byte or a new step, UnknownModel where the registry has no such
+        model, DoesNotFit where Ollama's disk is full, EngineMissing, EngineDied, EngineRefused, BadReply.
+        """
+        steps = pull(self._http, model, stall_s)
+        async with aclosing(steps):
+            async for step in steps:
+                yield step
+
+    async def _has(self, model: ModelSpec) -> bool:
+        return not await self.missing((model.source,))
 
     async def _outcome(self, student: Student, base: str) -> Outcome:
         try:
@@ -204,7 +221,7 @@ class OllamaEngine:
             raise UnknownModel(
                 f"Ollama has no model {base!r}, the base of {student.name}",
                 expected="a base that was pulled",
-                try_next=f"ollama pull {base}",
+                try_next=f"`studium students create --pull` fetches it, and so does `ollama pull {base}`",
             ) from error
         try:
             shown = await self._show(student.model.source, student.name)

@@ -7,7 +7,7 @@ EngineMissing with the command that starts it, a model that is not there Unknown
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 import orjson
@@ -21,14 +21,6 @@ _READ_BYTES = 64 << 10
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 
 Json = dict[str, Any]
-
-
-class Progress(NamedTuple):
-    """How far a pull is. Bytes are those of the part named by `status`, None where it has no size."""
-
-    status: str
-    completed_bytes: int | None
-    total_bytes: int | None
 
 
 class OllamaHttp:

@@ -1,7 +1,7 @@
 """Ollama's endpoints of the scripted server: the same models, with loading, derived models and pulls.
 
 Like Ollama it loads a model at its first request, keeps it for `keep_alive`, and cuts a prompt that is too long
-unless the request says `truncate: false`. A pull brings any built-in script under the name asked for.
+unless the request says `truncate: false`.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from studium.engines.scripted.delivery import FOREVER_S, Delivery, json_response
 from studium.engines.scripted.faults import LOAD_FAULTS, UNLOAD_FAULTS, Faults
 from studium.engines.scripted.forms import OllamaForm
 from studium.engines.scripted.openai_side import messages_of, stops_of, texts_of, vectors_of, whole
-from studium.engines.scripted.script import BUILT_IN, FaultKind, ModelScript, Script
+from studium.engines.scripted.pulls import Pulls
+from studium.engines.scripted.script import FaultKind, ModelScript, Script
 from studium.engines.scripted.speech import Speech, count_tokens, speak
 from studium.errors import BadRequest, DoesNotFit, ModelBroken, PromptTooLong, UnknownModel
 from studium.records.messages import Ask, Message, Sampling
@@ -29,7 +30,6 @@ Handler = Callable[[web.BaseRequest, dict[str, Any]], Awaitable[web.StreamRespon
 
 VERSION = "0.12.11"
 """The first version that gives log-probabilities and can be told not to cut prompts."""
-_PULL_PARTS = 4
 _LAYERS, _KV_HEADS, _HEADS, _WIDTH = 2, 1, 4, 64
 
 
@@ -60,6 +60,7 @@ class OllamaSide:
         self._expires: dict[str, float] = {}
         self._context: dict[str, int] = {}
         self._faults = Faults()
+        self._pulls = Pulls(script.registry)
 
     def handlers(self) -> Mapping[tuple[str, str], Handler]:
         """Return the handlers by method and path under /api."""
@@ -172,14 +173,16 @@ class OllamaSide:
 
     async def _pull(self, request: web.BaseRequest, body: dict[str, Any]) -> web.StreamResponse:
         name = _name_of(body)
-        script = BUILT_IN.get(name.partition(":")[0])
-        if script is None and name not in self._stored:
-            return json_response(
-                ollama_wire.error_body("pull model manifest: file does not exist"), status=500
-            )
-        if script is not None:
-            self._stored.setdefault(name, _Stored(script, time.time()))
-        return _progress_answer(body, _pull_lines(self._stored[name].listed(name)))
+        stored = self._stored.get(name)
+        script = self._pulls.find(name) if stored is None else stored.script
+        streamed = body.get("stream") is not False
+        if script is None:
+            return await self._pulls.refuse(request, streamed=streamed)
+        pulled = stored or _Stored(script, time.time())
+        sent = await self._pulls.send(request, pulled.listed(name), script, streamed=streamed)
+        if sent.whole:
+            self._stored.setdefault(name, pulled)
+        return sent.response
 
     async def _delete(self, request: web.BaseRequest, body: dict[str, Any]) -> web.StreamResponse:
         name, stored = self._named(body)
@@ -292,17 +295,6 @@ def _model_info(script: ModelScript) -> dict[str, Any]:
         "llama.embedding_length": _WIDTH,
         "llama.context_length": script.context_tokens,
     }
-
-
-def _pull_lines(model: ListedModel) -> Iterator[dict[str, Any]]:
-    yield ollama_wire.progress("pulling manifest")
-    digest = f"sha256:{model.digest}"
-    for part in range(1, _PULL_PARTS + 1):
-        done = model.size_bytes * part // _PULL_PARTS
-        yield ollama_wire.progress(
-            f"pulling {model.digest[:12]}", digest=digest, total_bytes=model.size_bytes, completed_bytes=done
-        )
-    yield ollama_wire.progress("verifying sha256 digest")
 
 
 def _progress_answer(body: Mapping[str, Any], lines: Any) -> web.Response:

@@ -23,7 +23,7 @@ import yaml
 from studium.engines.scripted.script import Fault, FaultKind, ModelScript, Rule, Script
 from studium.errors import ConfigurationError, UnknownModel
 
-_NUMBERS = {"first_token_s", "token_s", "load_s", "seconds"}
+_NUMBERS = {"first_token_s", "token_s", "load_s", "part_s", "seconds"}
 _INTEGERS = {
     "tokens",
     "context_tokens",
@@ -52,11 +52,15 @@ def parse_script(text: str, *, where: str = "script") -> Script:
         data = yaml.safe_load(text)
     except yaml.YAMLError as cause:
         raise ConfigurationError(f"{where} is no YAML: {cause}") from cause
-    table = _table(data, ("models",), where)
-    models = table.get("models")
-    if not isinstance(models, dict) or not models:
+    table = _table(data, ("models", "registry"), where)
+    if not table.get("models"):
         raise ConfigurationError(f"{where} declares no models", expected="models: {NAME: {default: ANSWER}}")
-    return Script({str(name): _model(entry, f"{where}: models.{name}") for name, entry in models.items()})
+    return Script(*(_models(table.get(key) or {}, f"{where}: {key}") for key in ("models", "registry")))
+
+
+def _models(data: object, where: str) -> dict[str, ModelScript]:
+    table = _typed(data, dict, where, "{NAME: {default: ANSWER}}")
+    return {str(name): _model(entry, f"{where}.{name}") for name, entry in table.items()}
 
 
 def _model(data: object, where: str) -> ModelScript:
@@ -74,8 +78,8 @@ def _model(data: object, where: str) -> ModelScript:
         values["obeys"] = _typed(table["obeys"], bool, f"{where}.obeys", "true or false")
     if "embeddings" in table:
         values["embeddings"] = _vectors(table["embeddings"], f"{where}.embeddings")
-    if "fault" in table:
-        values["fault"] = _fault(table["fault"], f"{where}.fault")
+    for key in table.keys() & {"fault", "pull_fault"}:
+        values[key] = _fault(table[key], f"{where}.{key}")
     return ModelScript(**values)
 
 

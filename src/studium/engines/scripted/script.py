@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 
 class FaultKind(StrEnum):
-    """The ways to misbehave; the first four concern loading and unloading."""
+    """The ways to misbehave; the first four concern loading and unloading, the last only pulls."""
 
     CRASH_AT_LOAD = "crash_at_load"
     HANG_AT_LOAD = "hang_at_load"
@@ -35,11 +35,13 @@ class FaultKind(StrEnum):
     """Answers with an error of its own; on the wire status 500."""
     BUSY = "busy"
     """Asks to come back after `seconds`; on the wire status 429 with Retry-After."""
+    STALL = "stall"
+    """Says the same line again every `seconds`, as Ollama does while its registry is silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One misbehaviour. It happens the first `times` times, or always."""
+    """One misbehaviour. It happens the first `times` times, or always. In a pull, parts count as tokens."""
 
     kind: FaultKind
     after_tokens: int = 0
@@ -85,7 +87,8 @@ class ModelScript:
     `tokens` spreads every answer over that many tokens instead of one per word. `peak_bytes` None means the
     same as `resident_bytes`. `context_tokens` holds where no ModelSpec says otherwise, that is on the server.
     `embeddings` fixes vectors by text; other texts get one of `embedding_size` by their words, and size 0 means
-    that the model gives none. `obeys` makes it do what any message tells it to.
+    that the model gives none. `obeys` makes it do what any message tells it to. A pull takes `part_s` for each
+    of its four parts, and breaks as `pull_fault` says.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -102,9 +105,11 @@ class ModelScript:
     embeddings: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     obeys: bool = False
     fault: Fault | None = None
+    part_s: float = 0.0
+    pull_fault: Fault | None = None
 
     def __post_init__(self) -> None:
-        for name in ("first_token_s", "token_s", "load_s", "resident_bytes", "embedding_size"):
+        for name in ("first_token_s", "token_s", "load_s", "resident_bytes", "embedding_size", "part_s"):
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}", expected="zero or more")
         if not self.default:
@@ -115,9 +120,10 @@ class ModelScript:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The models of one script file or server, by name."""
+    """The models of one script file or server, by name; those of `registry` must be pulled first."""
 
     models: Mapping[str, ModelScript]
+    registry: Mapping[str, ModelScript] = field(default_factory=dict[str, ModelScript])
 
 
 def says(*answers: str) -> ModelScript:
