@@ -6,8 +6,9 @@ Source of the layout: ggml's docs/gguf.md, versions 2 and 3, little-endian.
 """
 
 import struct
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +24,17 @@ _STRING, _ARRAY = 8, 9
 # ggml type: (weights in a block, bytes of a block). A type that is not here is not measured.
 _BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 30: (1, 2)}
 _BLOCKS |= {10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210)}
+
+# general.file_type, as llama.cpp numbers its mixtures (llama.h, llama_ftype).
+FILE_TYPES: Mapping[int, str] = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
+    32: "BF16",
+}  # fmt: skip
+_TYPES: Mapping[int, str] = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 10: "Q2_K", 11: "Q3_K",
+    12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 30: "BF16",
+}  # fmt: skip
 
 
 class BrokenGguf(ValueError):
@@ -41,16 +53,34 @@ Value = int | float | bool | str | tuple[int | float | bool, ...] | LeftOut
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """A header: its metadata, how many tensors it lists, and where their bytes begin and should end."""
+    """A header: its metadata, how many tensors it lists, and where their bytes begin and should end.
+
+    `weights_by_type` counts weights by ggml's number of how they are stored.
+    """
 
     metadata: Mapping[str, Value]
     tensors: int
     data_offset: int
     file_bytes: int
+    weights_by_type: Mapping[int, int] = field(default_factory=dict[int, int])
+
+    @property
+    def quantisation(self) -> str:
+        """How the weights are stored: as the file says, else as most of them are; empty where unknown."""
+        return quantisation_name(self.metadata.get("general.file_type")) or self._most_used_type()
+
+    def _most_used_type(self) -> str:
+        most = max(self.weights_by_type, key=lambda kind: self.weights_by_type[kind], default=-1)
+        return _TYPES.get(most, "")
 
     @property
     def data_bytes(self) -> int:
         return self.file_bytes - self.data_offset
+
+
+def quantisation_name(file_type: object) -> str:
+    """Return the name of a `general.file_type`, empty for one that is not known here."""
+    return FILE_TYPES.get(file_type, "") if isinstance(file_type, int) else ""
 
 
 def read_gguf(path: Path) -> GgufHeader:
@@ -64,6 +94,7 @@ class _Reader:
         self._file = file
         self._file_bytes = file_bytes
         self._left = file_bytes
+        self._weights = Counter[int]()
 
     def header(self) -> GgufHeader:
         if self._bytes(4, "the magic number") != b"GGUF":
@@ -84,7 +115,9 @@ class _Reader:
             raise BrokenGguf(
                 f"is cut short: {self._file_bytes:,} bytes, its tensors end at {data_offset + data_end:,}"
             )
-        return GgufHeader(metadata, num_tensors, min(data_offset, self._file_bytes), self._file_bytes)
+        return GgufHeader(
+            metadata, num_tensors, min(data_offset, self._file_bytes), self._file_bytes, dict(self._weights)
+        )
 
     def _tensor(self) -> int:
         """Step over one tensor's description; return where its bytes end, counted from the first tensor."""
@@ -94,6 +127,7 @@ class _Reader:
             raise BrokenGguf(f"tensor {name!r} has {num_dimensions} dimensions")
         num_weights = prod(int(self._number("Q")) for _ in range(num_dimensions))
         kind, offset = int(self._number("I")), int(self._number("Q"))
+        self._weights[kind] += num_weights
         block_weights, block_bytes = _BLOCKS.get(kind, (1, 0))
         return offset + num_weights // block_weights * block_bytes
 

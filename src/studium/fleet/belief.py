@@ -16,9 +16,8 @@ from studium.fleet.quantiles import student_t
 from studium.records.profiles import Range, Spread
 
 LEVEL = 0.90
-KEPT = 0.95
-"""Share of the past that stays with each observation: about the last twenty count."""
-KEPT_AFTER_CHANGE = 0.3
+KEPT = 0.97
+"""Share of the past that stays with each observation: about the last thirty count."""
 SURPRISE = 3.0
 SURPRISES_THAT_ARE_A_CHANGE = 3
 PRIOR_FREEDOM = 4.0
@@ -86,24 +85,29 @@ def expected(spread: Spread, prior: Prior) -> Range | None:
 
 def learned(spread: Spread, value: float, prior: Prior) -> Spread:
     """Return the statistics after one more measurement, which must be positive and finite."""
-    logarithm, kept, surprises = math.log(value), KEPT, 0
+    logarithm = math.log(value)
     prediction = predict(spread, prior)
-    if prediction is not None:
-        distance = (logarithm - prediction.centre) / prediction.scale
-        if abs(distance) > SURPRISE:
-            surprises = _one_more(spread.surprises, above=distance > 0)
-            if abs(surprises) < SURPRISES_THAT_ARE_A_CHANGE:
-                logarithm = prediction.centre + math.copysign(SURPRISE * prediction.scale, distance)
-            else:
-                kept = KEPT_AFTER_CHANGE
-    past = kept * spread.weight
+    distance = 0.0 if prediction is None else (logarithm - prediction.centre) / prediction.scale
+    if prediction is None or abs(distance) <= SURPRISE:
+        return _counted(spread, logarithm, logarithm - spread.mean, surprises=0)
+    surprises = _one_more(spread.surprises, above=distance > 0)
+    if abs(surprises) >= SURPRISES_THAT_ARE_A_CHANGE:
+        return Spread(spread.observations + 1, 1.0, logarithm, 0.0, surprises)
+    # A surprise moves the mean as far as SURPRISE allows, and hardly the spread: what is usual has not
+    # changed yet, and a wide spread would no longer notice that it has.
+    logarithm = prediction.centre + math.copysign(SURPRISE * prediction.scale, distance)
+    return _counted(spread, logarithm, prediction.scale, surprises)
+
+
+def _counted(spread: Spread, logarithm: float, distance: float, surprises: int) -> Spread:
+    """Count a measurement whose logarithm lies `distance` from the mean."""
+    past = KEPT * spread.weight
     weight = past + 1
-    step = logarithm - spread.mean
     return Spread(
         observations=spread.observations + 1,
         weight=weight,
-        mean=spread.mean + step / weight,
-        squares=kept * spread.squares + step**2 * past / weight,
+        mean=spread.mean + (logarithm - spread.mean) / weight,
+        squares=KEPT * spread.squares + distance**2 * past / weight,
         surprises=surprises,
     )
 

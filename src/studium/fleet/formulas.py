@@ -60,7 +60,7 @@ FORMULAS: Mapping[Quantity, Formula] = {
     ),
     # A process starts in a tenth of a second, a solid-state disk gives a gigabyte a second.
     Quantity.LOAD_SECONDS: Formula(
-        _fixed_and_weights, (0.1, 1e-9), (1.0, 1.0), between=0.3, within=0.25, floor=0.05, guesses=True
+        _fixed_and_weights, (0.1, 1e-9), (2.0, 2.0), between=0.3, within=0.25, floor=0.05, guesses=True
     ),
     Quantity.UNLOAD_SECONDS: Formula(
         _fixed_and_weights, (0.02, 1e-10), (2.0, 2.0), between=0.5, within=0.4, floor=0.05
@@ -138,7 +138,8 @@ class Pool:
             one * covariance[i][j] * other for i, one in enumerate(shares) for j, other in enumerate(shares)
         )
         centre = -math.log(predicted) if formula.inverse else math.log(predicted)
-        return Prior(centre, math.sqrt(misfit + max(unsure, 0.0)), within, formula.floor)
+        # A relative deviation as that of the logarithm, as a log-normal has it.
+        return Prior(centre, math.sqrt(misfit + math.log1p(max(unsure, 0.0))), within, formula.floor)
 
     def _terms(self, estimate: MemoryEstimate) -> list[float] | None:
         """The nominal summands of the formula; None where they come to nothing."""

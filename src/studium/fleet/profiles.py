@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from studium.fleet.belief import KEPT, LEVEL, expected, learned, predict
+from studium.fleet.belief import KEPT, LEVEL, Prior, expected, learned, predict
 from studium.fleet.formulas import Pool
 from studium.fleet.quantiles import beta
 from studium.records.models import MemoryEstimate, ModelSpec
@@ -24,6 +24,7 @@ RESERVED_SHARE = 0.99
 """The memory set aside suffices in this share of cases; the intervals shown hold 90 %."""
 # A model that nobody measured fails about as often as the others do: worth this many runs of its own.
 FAILURE_PRIOR_RUNS = 2.0
+REVIEWED = 16
 # What all models together are taken to have done before any of them ran: one failure in twenty.
 POOL_FAILURES, POOL_SUCCESSES = 0.5, 9.5
 # Below this share of a run's time left for the answer, its tokens came all at once: then the time to the
@@ -48,8 +49,10 @@ class Profiles:
         self._known = dict(known)
         self._save = save
         self._engines: dict[str, _EnginePools] = {}
-        for profile in self._known.values():
-            self._pools(profile).count(profile, 1)
+        # Runs are many and forecasts few: the pools are brought up to date when they are read.
+        self._counted: dict[str, ModelProfile] = {}
+        self._changed = set(self._known)
+        self._priors: dict[tuple[str, Quantity], Prior] = {}
 
     def of(self, model: ModelSpec, device: str = "") -> ModelProfile:
         """Return the model's profile; an empty one where it never ran."""
@@ -148,21 +151,26 @@ class Profiles:
         self._learn(profile, measured)
 
     def _learn(self, profile: ModelProfile, measured: Mapping[Quantity, float]) -> None:
-        pools, spreads = self._pools(profile), dict(profile.spreads)
+        spreads = dict(profile.spreads)
         for quantity, value in measured.items():
             if not (math.isfinite(value) and value > 0):
                 log.warning("%s: a %s of %r is no measurement: ignored", profile.name, quantity, value)
                 continue
-            prior = pools.without(self._known.get(profile.model), quantity).prior(profile.estimate)
-            spreads[quantity] = learned(profile.spread(quantity), value, prior)
+            spreads[quantity] = learned(profile.spread(quantity), value, self._prior(profile, quantity))
         self._keep(replace(profile, spreads=spreads))
 
+    def _prior(self, profile: ModelProfile, quantity: Quantity) -> Prior:
+        """What others taught, at most REVIEWED observations old where the model's own count for more."""
+        observations = profile.spread(quantity).observations
+        prior = self._priors.get((profile.model, quantity))
+        if prior is None or observations < REVIEWED or observations % REVIEWED == 0:
+            pool = self._pools(profile).without(self._known.get(profile.model), quantity)
+            prior = self._priors[profile.model, quantity] = pool.prior(profile.estimate)
+        return prior
+
     def _keep(self, profile: ModelProfile) -> None:
-        before = self._known.get(profile.model)
-        if before is not None:
-            self._pools(before).count(before, -1)
-        self._pools(profile).count(profile, 1)
         self._known[profile.model] = profile
+        self._changed.add(profile.model)
         self._save(profile)
 
     def _reserve(self, profile: ModelProfile, estimate: MemoryEstimate | None) -> int | None:
@@ -179,7 +187,19 @@ class Profiles:
         return max(known, default=None)
 
     def _pools(self, profile: ModelProfile) -> "_EnginePools":
-        return self._engines.setdefault(f"{profile.engine}|{profile.device}", _EnginePools())
+        for key in self._changed:
+            if (before := self._counted.get(key)) is not None:
+                self._of_engine(before).count(before, -1)
+            now = self._counted[key] = self._known[key]
+            self._of_engine(now).count(now, 1)
+        self._changed.clear()
+        return self._of_engine(profile)
+
+    def _of_engine(self, profile: ModelProfile) -> "_EnginePools":
+        name = f"{profile.engine}|{profile.device}"
+        if name not in self._engines:
+            self._engines[name] = _EnginePools()
+        return self._engines[name]
 
 
 class _EnginePools:

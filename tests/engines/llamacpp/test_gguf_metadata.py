@@ -130,3 +130,16 @@ def _read_or_refuse(path: Path) -> None:
     except BrokenGguf:
         return
     assert 0 <= found.data_offset <= found.file_bytes
+
+
+def test_how_weights_are_stored_is_what_the_file_says_else_what_most_of_them_are(
+    small: Path, tmp_path: Path
+) -> None:
+    assert "general.file_type" not in read_gguf(small).metadata
+    assert read_gguf(small).quantisation == "F32"
+    said = tmp_path / "said.gguf"
+    said.write_bytes(header(entries=1, body=text(b"general.file_type") + struct.pack("<II", 4, 15)))
+    assert read_gguf(said).quantisation == "Q4_K_M"
+    unknown = tmp_path / "unknown.gguf"
+    unknown.write_bytes(header(entries=1, body=text(b"general.file_type") + struct.pack("<II", 4, 999)))
+    assert read_gguf(unknown).quantisation == ""

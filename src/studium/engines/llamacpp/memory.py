@@ -49,6 +49,7 @@ def estimate(header: GgufHeader, model: ModelSpec, more_bytes: int = 0) -> Memor
         weights_bytes=header.file_bytes + more_bytes,
         kv_cache_bytes=kv_cache_bytes,
         overhead_bytes=process_bytes + compute_values * _FLOAT_BYTES,
+        quantisation=header.quantisation,
     )
 
 

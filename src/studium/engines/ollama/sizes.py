@@ -7,6 +7,7 @@ same with a fixed surcharge, kept until the model was measured.
 from collections.abc import Mapping
 from typing import Any
 
+from studium.engines.gguf_metadata import quantisation_name
 from studium.errors import ModelBroken
 from studium.records.models import MemoryEstimate
 
@@ -40,7 +41,12 @@ def estimate_bytes(
     # Hybrid models give one number of heads per layer.
     layer_heads = sum(kv_heads) if isinstance(kv_heads, list) else layers * int(kv_heads)
     values = layer_heads * (key_length + value_length) * context_tokens * slots
-    return MemoryEstimate(file_bytes, values * _CACHE_BYTES_PER_VALUE, OVERHEAD_BYTES)
+    return MemoryEstimate(
+        weights_bytes=file_bytes,
+        kv_cache_bytes=values * _CACHE_BYTES_PER_VALUE,
+        overhead_bytes=OVERHEAD_BYTES,
+        quantisation=quantisation_name(info.get("general.file_type")),
+    )
 
 
 def _first(value: Any) -> Any:
