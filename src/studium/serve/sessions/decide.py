@@ -6,12 +6,11 @@
    usefulness over expected seconds. Where not all fit together, seconds count by the share of the room they
    occupy, so that of equals the largest waits. Never speed alone.
 4. A student that would pull the cycle's yield down is left out (the marginal value theorem, Charnov 1976: leave
-   what gives less than the average): even one standard deviation above its mean it gives less than
-   `WORTH_KEEPING` of the rate of those before it. Nobody is left out before two trials, or before
-   anything was useful at all.
-5. Who was left out is tried again after 2, 4, then every `LONGEST_GAP` cycles, the more often in vain the
-   later: doubling gaps cost a number of trials that grows with the logarithm of the cycles, which is what any
-   good policy must spend on the worse arms (Lai and Robbins 1985).
+   what gives less than the average): it gives less than `WORTH_KEEPING` of the rate of those before it. Nobody
+   is left out before two trials, or before anything was useful at all.
+5. Who was left out is tried again after 2, 4, then every `LONGEST_GAP` cycles, the later the more often in
+   vain. Doubling gaps spend on the worse what any good policy must, a number of trials that grows with the
+   logarithm of the cycles (Lai and Robbins 1985); the longest gap costs more and notices who became useful.
 6. When a run is no longer expected to end in time, it does not start; the fast and useful stand in front.
 """
 
@@ -26,6 +25,7 @@ from studium.serve.sessions.limits import Allowance, token_limits
 WORTH_KEEPING = 0.5
 TRIALS_BEFORE_LEAVING_OUT = 2
 LONGEST_GAP = 8
+TOO_LITTLE = "gives too little"
 MIB = 2**20
 
 
@@ -94,7 +94,7 @@ def choose(
             fitting.append(one)
     measured = learned and any(forecasts[one.student].trials for one in fitting)
     if measured:
-        ordered, benched = _leave_out(_by_yield(fitting, forecasts, outlook), forecasts, outlook.cycle)
+        ordered, benched = _by_yield(fitting, forecasts, outlook)
         skips += benched
     else:
         ordered = [(worth, "declared") for worth in _by_declaration(fitting, forecasts, outlook)]
@@ -179,34 +179,36 @@ def _by_declaration(
 
 def _by_yield(
     fitting: Sequence[Candidate], forecasts: Mapping[str, Forecast], outlook: Outlook
-) -> list[_Worth]:
-    """Most useful per second first, one after the other: who shares a model with the one before needs no load."""
+) -> tuple[list[tuple[_Worth, str]], list[Skip]]:
+    """Leave out who gives too little; of the others the most useful per second first.
+
+    Who is left out does not depend on who happens to be in memory, else the one who is would drive out all
+    others; the order does, and who shares a model with the one before needs no load.
+    """
     together = _fit_together(fitting, outlook.room_bytes)
     known = [f.seconds for f in forecasts.values() if f.seconds is not None]
     typical = fmean(known) if known else 1.0
+
+    def worth(one: Candidate, *, resident: bool) -> _Worth:
+        forecast = forecasts[one.student]
+        seconds = forecast.seconds if forecast.seconds is not None else typical
+        load = 0.0 if resident else forecast.load_seconds or 0.0
+        return _Worth(one, forecast, seconds + load, _share(one, outlook.room_bytes, together=together))
+
+    standing = sorted(
+        (worth(one, resident=together and one.resident) for one in fitting),
+        key=lambda w: (-w.rate, -w.candidate.priority),
+    )
+    kept, again, skips = _leave_out(standing, forecasts, outlook.cycle)
     resident = {one.model for one in fitting if one.resident}
-    left, ordered = list(fitting), list[_Worth]()
+    left, ordered = [one.candidate for one in kept], list[tuple[_Worth, str]]()
     while left:
-        worths = [_worth(one, forecasts[one.student], typical, resident, outlook, together) for one in left]
+        worths = [worth(one, resident=one.model in resident) for one in left]
         best = max(worths, key=lambda w: (w.rate, w.candidate.priority))
-        ordered.append(best)
+        ordered.append((best, _standing(best)))
         left.remove(best.candidate)
         resident = (resident if together else set()) | {best.candidate.model}
-    return ordered
-
-
-def _worth(
-    one: Candidate,
-    forecast: Forecast,
-    typical_s: float,
-    resident: set[str],
-    outlook: Outlook,
-    together: bool,
-) -> _Worth:
-    seconds = forecast.seconds if forecast.seconds is not None else typical_s
-    if one.model not in resident:
-        seconds += forecast.load_seconds or 0.0
-    return _Worth(one, forecast, seconds, _share(one, outlook.room_bytes, together=together))
+    return ordered + [(one, "tried again after a pause") for one in again], skips
 
 
 def _fit_together(fitting: Sequence[Candidate], room_bytes: int) -> bool:
@@ -221,34 +223,29 @@ def _share(one: Candidate, room_bytes: int, *, together: bool) -> float:
 
 
 def _leave_out(
-    ordered: Sequence[_Worth], forecasts: Mapping[str, Forecast], cycle: int
-) -> tuple[list[tuple[_Worth, str]], list[Skip]]:
-    """Part those worth their time from those that are not; of the latter some are due for another try."""
+    standing: Sequence[_Worth], forecasts: Mapping[str, Forecast], cycle: int
+) -> tuple[list[_Worth], list[_Worth], list[Skip]]:
+    """Part those worth their time (best first) from those that are not, of whom some are due for another try."""
     anything_useful = any(f.trials > f.barren for f in forecasts.values())
-    kept: list[tuple[_Worth, str]] = []
-    again: list[tuple[_Worth, str]] = []
+    kept: list[_Worth] = []
+    again: list[_Worth] = []
     skips: list[Skip] = []
     useful = cost = 0.0
-    for worth in ordered:
+    for worth in standing:
         forecast = worth.forecast
-        hopeful = min(1.0, forecast.usefulness + forecast.doubt) / worth.cost
         known = forecast.trials >= TRIALS_BEFORE_LEAVING_OUT and anything_useful and bool(kept)
-        if not known or hopeful >= WORTH_KEEPING * useful / cost:
-            kept.append((worth, _standing(worth)))
+        if not known or worth.rate >= WORTH_KEEPING * useful / cost:
+            kept.append(worth)
             useful += forecast.usefulness
             cost += worth.cost
             continue
         next_try = (forecast.last.cycle if forecast.last else 0) + gap(forecast.barren)
         if cycle >= next_try:
-            again.append((worth, "tried again after a pause"))
+            again.append(worth)
         else:
-            skips.append(
-                Skip(
-                    worth.candidate.student,
-                    f"gives too little: {_standing(worth)}; again in cycle {next_try}",
-                )
-            )
-    return kept + again, skips
+            why = f"{TOO_LITTLE}: {_standing(worth)}; again in cycle {next_try}"
+            skips.append(Skip(worth.candidate.student, why))
+    return kept, again, skips
 
 
 def gap(barren: int) -> int:

@@ -6,7 +6,6 @@ so that one lucky proposal makes nobody a star. Older trials count less by `DISC
 is being used up while one works on it (discounted UCB: Garivier and Moulines 2011).
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,13 +33,11 @@ class Trial:
 class Forecast:
     """What is expected of a student's next run. None where nothing was ever measured.
 
-    `usefulness` is 0 to 1 with the standard deviation `doubt`; `barren` counts its latest runs without
-    anything useful; `last` is its latest trial.
+    `usefulness` is 0 to 1; `barren` counts its latest runs without anything useful; `last` is its latest trial.
     """
 
     student: str
     usefulness: float
-    doubt: float
     trials: int
     barren: int
     seconds: float | None = None
@@ -79,14 +76,12 @@ def _forecast(
 ) -> Forecast:
     strength = tried + PRIOR_TRIALS
     usefulness = (useful + PRIOR_TRIALS * mean) / strength
-    doubt = math.sqrt(usefulness * (1 - usefulness) / (strength + 1))
     if not mine:
-        return Forecast(student, usefulness, doubt, trials=0, barren=0)
+        return Forecast(student, usefulness, trials=0, barren=0)
     barren = next((n for n, trial in enumerate(reversed(mine)) if trial.useful), len(mine))
     return Forecast(
         student,
         usefulness,
-        doubt,
         trials=len(mine),
         barren=barren,
         seconds=_recent_mean([trial.seconds for trial in mine]),

@@ -6,7 +6,7 @@ was stopped or killed goes on with the very plan of the cycle it was in, less wh
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
@@ -19,7 +19,7 @@ from studium.records.hardware import HardwareSnapshot, MemoryBudget
 from studium.records.models import Student
 from studium.records.sessions import CyclePlan, CycleSummary, SessionState, SessionSummary, Skip
 from studium.serve.sessions.cycle import Bounds, run_turns
-from studium.serve.sessions.decide import Candidate, Outlook, choose, does_not_fit
+from studium.serve.sessions.decide import TOO_LITTLE, Candidate, Outlook, choose, does_not_fit
 from studium.serve.sessions.folder import SessionFolder
 from studium.serve.sessions.learn import learn
 from studium.serve.sessions.ledger import Ledger
@@ -95,6 +95,7 @@ class Session:
         self._trouble: StudiumError | None = None
         self._stop = asyncio.Event()
         self._fruitless = 0
+        self._told: set[str] = set()
 
     def stop(self) -> None:
         """Ask the session to end after the runs that are at work. From its own event loop."""
@@ -209,8 +210,7 @@ class Session:
         self._live.cycle = cycle
         await asyncio.to_thread(self._ledger.begin_cycle, plan, room.bytes, room.hardware)
         self._tell(f"cycle {cycle}: {', '.join(turn.student for turn in plan.turns)}")
-        for skip in plan.skips:
-            self._tell(f"  {skip.student} waits: {skip.reason}")
+        self._tell_skips(plan.skips)
         return plan
 
     async def _carry_out(self, plan: CyclePlan, under_way: CycleSummary | None) -> None:
@@ -270,7 +270,17 @@ class Session:
             raise nothing_fits(needs, room.bytes, room.source, self._plan.name)
         fitting = {one.student for one in candidates if one.needs_bytes <= room.bytes}
         reasons = [skip.reason for skip in plan.skips if skip.student in fitting]
-        return f"no run fits any more: {reasons[0]}" if reasons else "no run fits any more"
+        return f"no further run: {reasons[-1]}" if reasons else "no further run"
+
+    def _tell_skips(self, skips: Sequence[Skip]) -> None:
+        """Name who is left out for now; other reasons are told in full, once for each student."""
+        pausing = [skip.student for skip in skips if skip.reason.startswith(TOO_LITTLE)]
+        if pausing:
+            self._tell(f"  left out for now: {', '.join(pausing)}")
+        for skip in skips:
+            if skip.student not in pausing and skip.student not in self._told:
+                self._told.add(skip.student)
+                self._tell(f"  {skip.student} does not run: {skip.reason}")
 
     async def _measure(self) -> Room:
         hardware = await asyncio.to_thread(self._read_hardware)
