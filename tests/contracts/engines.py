@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests.fixtures.llama_server import real_llama_server
 from tests.fixtures.tiny_gguf import write_adapter, write_model
 
 from studium.engines.llamacpp.engine import LlamaCppEngine
@@ -52,18 +53,18 @@ class Bench:
     slots_in_parallel: bool = True
 
 
-@asynccontextmanager
-async def llamacpp(folder: Path) -> AsyncGenerator[Bench, None]:
-    """Random-weight GGUF models, each in a worker of its own."""
+def _llamacpp_bench(folder: Path, **options: str) -> Bench:
+    """Random-weight GGUF models, each in a process of its own."""
     model_path = write_model(folder / "tiny.gguf")
     adapter_path = write_adapter(folder / "lora.gguf")
     truncated = folder / "truncated.gguf"
     truncated.write_bytes(model_path.read_bytes()[:100_000])
 
     def spec(name: str, path: Path, **more: object) -> ModelSpec:
-        return ModelSpec(name=name, engine="llamacpp", source=str(path), context_tokens=2048, **more)  # type: ignore[arg-type]
+        shape: dict[str, object] = {"context_tokens": 2048, "options": options, **more}
+        return ModelSpec(name=name, engine="llamacpp", source=str(path), **shape)  # type: ignore[arg-type]
 
-    yield Bench(
+    return Bench(
         engine=LlamaCppEngine(),
         good=spec("tiny", model_path, slots=2),
         unknown=spec("absent", folder / "absent.gguf"),
@@ -72,6 +73,19 @@ async def llamacpp(folder: Path) -> AsyncGenerator[Bench, None]:
         embedding=spec("vectors", model_path, embeddings=True),
         adapted=spec("adapted", model_path, adapters=(str(adapter_path),)),
     )
+
+
+@asynccontextmanager
+async def llamacpp(folder: Path) -> AsyncGenerator[Bench, None]:
+    """llama.cpp as it comes with the package."""
+    yield _llamacpp_bench(folder)
+
+
+@asynccontextmanager
+async def llama_server(folder: Path) -> AsyncGenerator[Bench, None]:
+    """A real llama-server binary, where there is one."""
+    with real_llama_server(folder):
+        yield _llamacpp_bench(folder, runner="llama-server")
 
 
 _WORDS = "one two three four five six seven eight nine ten eleven twelve"
@@ -134,6 +148,7 @@ async def ollama(folder: Path) -> AsyncGenerator[Bench, None]:
 
 BENCHES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Bench]]] = {
     "llamacpp": llamacpp,
+    "llama-server": llama_server,
     "scripted": scripted,
     "openai_api": openai_api,
     "ollama": ollama,

@@ -140,17 +140,22 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("program", [False, True], ids=["worker", "llama-server"])
+@pytest.mark.parametrize("program", ["", "stand-in", "real"], ids=["worker", "stand-in", "llama-server"])
 async def test_no_worker_outlives_its_parent(
-    tiny: Path, tmp_path: Path, how: signal.Signals, program: bool
+    tiny: Path, tmp_path: Path, how: signal.Signals, program: str
 ) -> None:
-    llama_server.install(tmp_path)
+    folder = tmp_path
+    if program == "real":
+        with llama_server.real_llama_server(tmp_path) as link:
+            folder = link.parent
+    else:
+        llama_server.install(tmp_path)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
+    environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
     parent = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        PARENT.format(program=program),
+        PARENT.format(program=bool(program)),
         str(tiny),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -7,6 +7,7 @@ watch their stdin, and Linux kills them when their parent dies.
 import asyncio
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -20,7 +21,21 @@ from studium.errors import DoesNotFit, ModelBroken, OperatorError
 
 TAIL_BYTES = 4096
 END_S = 2.0
+# llama.cpp says the cause first and then, at each level above it, that something failed: five lines in all.
+_LAST_LINES, _LAST_CHARS = 6, 1_000
+_LOG_PREFIX = re.compile(r"^\d+\.\d+\.\d+\.\d+ [A-Z] ", re.MULTILINE)
 _WORKER = Path(__file__).with_name("worker.py")
+# What is set by variable and not by flag: older builds refuse a flag they do not know, a variable they ignore. It
+# also overrules what the user's environment may hold: a shifted context would cut prompts and answers silently.
+_SERVER_ENVIRONMENT = {
+    "LLAMA_ARG_CACHE_RAM": "0",
+    "LLAMA_ARG_CACHE_IDLE_SLOTS": "off",
+    "LLAMA_ARG_CONTEXT_SHIFT": "off",
+    "LLAMA_ARG_CTX_CHECKPOINTS": "0",
+    "LLAMA_ARG_FIT": "off",
+    "LLAMA_ARG_LOG_VERBOSITY": "1",
+    "LLAMA_LOG_VERBOSITY": "1",  # its name in older builds
+}
 # How llama.cpp, C++ and CUDA say that memory ran out.
 _NO_MEMORY = ("failed to allocate", "insufficient memory", "out of memory", "bad_alloc", "MemoryError")
 
@@ -108,8 +123,8 @@ class Worker:
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
     def _last_words(self) -> str:
-        lines = self._tail.decode(errors="replace").strip().splitlines()
-        return f"; its last words: {' | '.join(lines[-4:])[-600:]}" if lines else ""
+        lines = _LOG_PREFIX.sub("", self._tail.decode(errors="replace")).strip().splitlines()
+        return f"; its last words: {' | '.join(lines[-_LAST_LINES:])[-_LAST_CHARS:]}" if lines else ""
 
 
 async def start_worker(settings: WorkerSettings) -> Worker:
@@ -152,9 +167,7 @@ async def start_program(settings: WorkerSettings, program: str) -> Worker:
     arguments += ["--pooling", "mean"] if settings.pooling_mean else []
     for adapter in settings.adapters:
         arguments += ["--lora", adapter]
-    # In the environment what older builds do not know (they ignore it) and what others must not see.
-    environment = {"LLAMA_ARG_CACHE_RAM": "0", "LLAMA_ARG_FIT": "off"}
-    worker = await _spawn(settings, arguments, environment)
+    worker = await _spawn(settings, arguments, _SERVER_ENVIRONMENT)
     worker.url = f"http://127.0.0.1:{port}"
     return worker
 

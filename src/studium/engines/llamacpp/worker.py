@@ -17,6 +17,7 @@ from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 WARM_UP_S = 60.0
+_LOG_S = 0.2
 _ONE_TOKEN = {"prompt": "a", "n_predict": 1, "cache_prompt": False}
 
 
@@ -33,6 +34,8 @@ def main() -> None:
         server, answer = _serve(settings)
     except (RuntimeError, OSError, MemoryError) as error:
         server, answer = None, {"error": f"{type(error).__name__}: {error}"}
+        # The cause is in llama.cpp's log, which a thread of its own writes: ending at once lost it now and then.
+        time.sleep(_LOG_S)
     report.write(json.dumps(answer) + "\n")
     report.close()
     if server is not None:
