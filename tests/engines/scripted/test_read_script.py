@@ -37,6 +37,13 @@ def test_every_key_reaches_its_field():
     assert script.fault == Fault(FaultKind.CRASH, after_tokens=3, times=1)
 
 
+def test_a_registry_says_what_can_be_pulled_and_how_that_goes():
+    script = parse_script("registry: {a: {part_s: 2, pull_fault: {kind: stall, seconds: 0.06}}, b: }")
+    assert (script.models, list(script.registry)) == ({}, ["a", "b"])
+    assert script.registry["a"].part_s == 2.0
+    assert script.registry["a"].pull_fault == Fault(FaultKind.STALL, seconds=0.06)
+
+
 async def test_a_model_is_found_in_a_file_by_its_own_name_or_by_the_one_given(tmp_path: Path):
     file = tmp_path / "script.yaml"
     file.write_text('models: {alpha: {default: "A"}, beta: {default: "B"}}')
@@ -65,6 +72,8 @@ async def test_a_model_is_found_in_a_file_by_its_own_name_or_by_the_one_given(tm
         ("models: {a: {rules: [{matches: '(', answer: x}]}}", "pattern '\\(' of a scripted rule is broken"),
         ("models: {a: {rules: [{answer: x}]}}", "no single condition"),
         ("models: {a: {default: []}}", "no default answer"),
+        ("models: {a: }\nregistry: [b]", "registry is \\['b'\\]"),
+        ("registry: {a: {pull_fault: {kind: sulk}}}", "a.pull_fault.kind is 'sulk'"),
         ("models: {a: {fault: {kind: sulk}}}", "one of crash_at_load"),
         ("models: {a: {fault: {kind: crash, after_token: 1}}}", "did you mean after_tokens"),
     ],

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import httpx
 import ollama
 import openai
 import orjson
@@ -220,6 +221,40 @@ async def test_a_pull_tells_its_progress():
         assert (await client.generate(model="echo", prompt="hello")).response == "hello"
         with pytest.raises(ollama.ResponseError, match="does not exist"):
             await client.pull("nowhere")
+        with pytest.raises(ollama.ResponseError, match="does not exist"):
+            [step async for step in await client.pull("nowhere", stream=True)]
+
+
+async def test_a_pull_goes_on_where_the_last_one_was_left_and_begins_anew_after_a_delete():
+    script = Script({}, {"mistral": ModelScript(resident_bytes=400, part_s=0.05)})
+    async with ollama_client(script) as client:
+        async for step in await client.pull("mistral", stream=True):
+            if step.completed == 200:
+                break
+        with pytest.raises(ollama.ResponseError, match="not found"):
+            await client.show("mistral")
+        for expected in ([200, 300, 400], [400], [0, 100, 200, 300, 400]):
+            steps = [step async for step in await client.pull("mistral", stream=True)]
+            assert [step.completed for step in steps if step.digest][-len(expected) :] == expected
+            if len(expected) == 1:
+                await client.delete("mistral")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        (FaultKind.REFUSE, ollama.ResponseError),
+        (FaultKind.CRASH, httpx.HTTPError),
+        (FaultKind.GARBAGE, ValueError),
+    ],
+)
+async def test_a_pull_breaks_as_its_script_says_and_the_next_one_is_whole(kind, error):
+    fault = Fault(kind, after_tokens=2, times=1)
+    async with ollama_client(Script({}, {"mistral": ModelScript(pull_fault=fault)})) as client:
+        with pytest.raises(error):
+            [step async for step in await client.pull("mistral", stream=True)]
+        assert (await client.pull("mistral")).status == "success"
+        assert (await client.generate(model="mistral", prompt="x")).response
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,9 @@ class LlamaCppEngine:
             worker = await start_worker(settings)
         elif (program := shutil.which("llama-server")) is None:
             raise EngineMissing(
-                "no llama-server on the PATH", try_next="install llama.cpp, or leave out runner"
+                "no llama-server on the PATH",
+                expected="that program of llama.cpp, for models with `runner: llama-server`",
+                try_next="install llama.cpp, or leave out runner",
             )
         else:
             worker = await start_program(settings, program)

@@ -189,6 +189,7 @@ class OllamaSide:
         self._unload(name, stored)
         del self._stored[name]
         self._expires.pop(name, None)
+        self._pulls.forget(name)
         return web.Response()
 
     async def _load(self, name: str, stored: _Stored, context_tokens: int, keep_s: float) -> None:

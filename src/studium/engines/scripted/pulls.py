@@ -44,6 +44,10 @@ class Pulls:
         bare = name.removesuffix(":latest")
         return self._registry.get(name) or self._registry.get(bare) or BUILT_IN.get(name.partition(":")[0])
 
+    def forget(self, name: str) -> None:
+        """Begin again at the next pull of `name`: it was deleted."""
+        self._fetched.pop(name, None)
+
     async def refuse(self, request: web.BaseRequest, *, streamed: bool) -> web.StreamResponse:
         """Say that the registry has no such model: in a stream after its first line."""
         if not streamed:

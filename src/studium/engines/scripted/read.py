@@ -53,7 +53,7 @@ def parse_script(text: str, *, where: str = "script") -> Script:
     except yaml.YAMLError as cause:
         raise ConfigurationError(f"{where} is no YAML: {cause}") from cause
     table = _table(data, ("models", "registry"), where)
-    if not table.get("models"):
+    if not (table.get("models") or table.get("registry")):
         raise ConfigurationError(f"{where} declares no models", expected="models: {NAME: {default: ANSWER}}")
     return Script(*(_models(table.get(key) or {}, f"{where}: {key}") for key in ("models", "registry")))
 
