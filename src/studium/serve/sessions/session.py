@@ -253,7 +253,8 @@ class Session:
         )
         self._fruitless = 0 if summary.runs > summary.failed else self._fruitless + 1
         if self._fruitless >= FRUITLESS_CYCLES and self._remaining_s() > 0:
-            errors = [run.error for run in self._ledger.runs(summary.cycle) if run.error]
+            errors = [skip.reason for skip in summary.plan.skips]
+            errors += [run.error for run in self._ledger.runs(summary.cycle) if run.error]
             raise EngineFailure(
                 f"nobody gave an answer in {FRUITLESS_CYCLES} cycles in a row",
                 expected=f"at least one; the last said: {errors[-1] if errors else 'nothing'}",
@@ -303,6 +304,7 @@ class Session:
             except StudiumError as error:
                 if isinstance(error, UnknownModel):
                     error = self._desk.explain_missing(student, error)
+                    self._told.add(name)
                 self._missing = error
                 skips.append(Skip(name, error.happened))
                 continue

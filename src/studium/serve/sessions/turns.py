@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 
 from studium.domains.topics import Assignment, Judgement, Topic
-from studium.errors import UnknownModel
+from studium.errors import StudiumError, UnknownModel
 from studium.fleet import Fleet
 from studium.hardware import snapshot
 from studium.records.messages import Finish
@@ -72,6 +72,8 @@ class Desk:
         try:
             rng = Random(f"{self._seed}/{cycle}/{turn.student}")
             assignment = self._topic.assign(turn.student, cycle, rng, self.known)
+        except StudiumError as error:  # as when all its problems are solved
+            return Skip(turn.student, f"the topic gave it no work: {error.happened}")
         except Exception as error:  # a topic may be a plug-in: one bad assignment is one turn lost
             log.exception("the topic gave %s no work", turn.student)
             return Skip(turn.student, f"the topic gave it no work: {type(error).__name__}: {error}")
