@@ -178,23 +178,12 @@ def test_a_model_that_holds_no_memory_of_ours_is_always_let_in():
     assert short(found) == [("Load", "c")]
 
 
-def test_an_ask_that_waited_for_a_swap_bars_newer_work_from_the_model_whose_place_it_needs():
-    tenants = [resident("a", slots=2, in_flight=1, bytes=100, resident_s=50)]
-    asks = [waiting(1, "c", waited_s=3), waiting(2, "a")]
-    assert moves(waiting=asks, tenants=tenants) == []
-    assert moves(waiting=[waiting(1, "c", waited_s=1), waiting(2, "a")], tenants=tenants) == [Run(2)]
-
-
-def test_what_waited_when_a_model_came_in_is_served_before_it_leaves():
-    tenants = [resident("a", in_flight=1, slots=2, bytes=100, resident_s=5)]
-    batch = [waiting(1, "c", waited_s=9), waiting(2, "a", waited_s=6)]
-    assert moves(waiting=batch, tenants=tenants) == [Run(2)]
-
-
-def test_nobody_keeps_a_place_beyond_its_turn_though_its_queue_is_older():
-    tenants = [resident("a", in_flight=1, slots=2, bytes=100, resident_s=500)]
+def test_a_model_in_use_keeps_its_place_for_its_turn_and_then_takes_no_new_work():
     asks = [waiting(1, "c", waited_s=60), waiting(2, "a", waited_s=90)]
-    assert moves(waiting=asks, tenants=tenants) == []
+    in_its_turn = [resident("a", slots=2, in_flight=1, bytes=100, resident_s=50)]
+    beyond_it = [resident("a", slots=2, in_flight=1, bytes=100, resident_s=500)]
+    assert moves(waiting=asks, tenants=in_its_turn) == [Run(2)]
+    assert moves(waiting=asks, tenants=beyond_it) == []
 
 
 def test_a_person_does_not_wait_for_the_queue_of_a_campaign():
@@ -207,7 +196,7 @@ def test_a_small_ask_may_pass_a_blocked_one_only_while_it_is_young():
     tenants = [resident("a", in_flight=1, bytes=60)]
     places = {"big": [place(90)], "small": [place(30)]}
     young = [waiting(1, "big", waited_s=1.5), waiting(2, "small", waited_s=1)]
-    old = [waiting(1, "big", waited_s=12), waiting(2, "small", waited_s=1)]
+    old = [waiting(1, "big", waited_s=70), waiting(2, "small", waited_s=1)]
     assert short(moves(waiting=young, tenants=tenants, places=places)) == [("Load", "small")]
     assert moves(waiting=old, tenants=tenants, places=places) == []
 

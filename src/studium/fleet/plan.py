@@ -11,8 +11,9 @@ passed, it is asked again. In order:
 4. Seat asks at resident models with a free slot, unless the model has to leave for one ranked above.
 5. Stop loads nobody wants; with nobody blocked, load ahead what is expected.
 
-A model serves all asks that were waiting when it came in (gated service, as in polling systems: batches
-grow with the load, so swaps do not), and nobody's place outlasts `turn_swaps` once others wait for it.
+Among asks of one class a model in use is served until its queue is empty (exhaustive service, as in
+polling systems: batches grow with the load, so swaps do not), but nobody's place outlasts `turn_swaps`
+once others wait for it. Work of a lower class never delays a higher one by more than what is in flight.
 Memory is counted at its cautious end, from the moment a load starts until the engine has given it back.
 """
 
@@ -33,6 +34,7 @@ from studium.fleet.situation import (
     Situation,
     Tenant,
     TenantState,
+    Waiting,
 )
 
 # What is expected is loaded ahead at someone's cost only when keeping that one is worth less than this share.
@@ -42,18 +44,17 @@ _SHRUNK = 0  # the level of a promise that is made to nobody
 
 def plan(situation: Situation) -> list[Move]:
     """Return the moves to start now, in the order to start them."""
-    largest = max((device.budget_bytes for device in situation.devices), default=0)
-    fits = {
-        model: min((place.bytes for place in places), default=0) for model, places in situation.places.items()
-    }
-    refused = [ask for ask in situation.waiting if not _could_fit(situation, ask.model)]
+    fits = {model: _could_fit(situation, model) for model in {ask.model for ask in situation.waiting}}
     ranked = rank(
-        [ask for ask in situation.waiting if _could_fit(situation, ask.model)],
-        situation.rules,
-        situation.served_s_ago,
+        [ask for ask in situation.waiting if fits[ask.model]], situation.rules, situation.served_s_ago
     )
-    moves: list[Move] = [Refuse(ask.ask, fits[ask.model], largest) for ask in refused]
-    return moves + _Planner(situation, ranked).moves()
+    refused = [_refuse(situation, ask) for ask in situation.waiting if not fits[ask.model]]
+    return refused + _Planner(situation, ranked).moves()
+
+
+def _refuse(situation: Situation, ask: Waiting) -> Move:
+    needed = min(place.bytes for place in situation.places[ask.model])
+    return Refuse(ask.ask, needed, max((device.budget_bytes for device in situation.devices), default=0))
 
 
 def _could_fit(situation: Situation, model: str) -> bool:
@@ -177,7 +178,7 @@ class _Planner:
     def _reserve_for(self, first: Ranked) -> None:
         """Nobody ranked below may take what an ask that has waited long enough is waiting for."""
         place = self._places(first.ask.model)[0]
-        if first.overdue or first.ask.waited_s >= self._hold_s(place):
+        if first.overdue or first.ask.waited_s >= self._rules.turn_swaps * (place.load_seconds + 1.0):
             self._free[place.device] = self._free.get(place.device, 0) - place.bytes
             self._coming[place.device] = self._coming.get(place.device, 0) - place.bytes
 
@@ -187,28 +188,14 @@ class _Planner:
             return False
         if tenant.preemptible and tenant.in_flight:
             return first.level > tenant.priority
-        queue = self._queues.get(tenant.model, [])
-        rivals = [one for one in queue if one.level >= first.level]
-        if not queue and not tenant.in_flight:
-            return True
-        waited_s, swap_s = first.ask.waited_s, self._swap_s(tenant, place)
+        rivals = [one for one in self._queues.get(tenant.model, ()) if one.level >= first.level]
         if not rivals and (not tenant.in_flight or tenant.priority < first.level):
             return True
-        if (
-            waited_s >= self._rules.turn_swaps * swap_s
-            and tenant.resident_s >= self._rules.turn_swaps * swap_s
-        ):
-            return True
-        if any(one.level > first.level for one in rivals):
-            return False
-        gated = [one for one in rivals if one.ask.waited_s >= min(waited_s, tenant.resident_s)]
-        return not gated and waited_s >= self._rules.hold_swaps * swap_s
+        turn_s = self._rules.turn_swaps * self._swap_s(tenant, place)
+        return min(first.ask.waited_s, tenant.resident_s) >= turn_s
 
     def _swap_s(self, tenant: Tenant, place: Place) -> float:
         return tenant.unload_seconds + place.load_seconds + tenant.load_seconds
-
-    def _hold_s(self, place: Place) -> float:
-        return self._rules.hold_swaps * 2 * (place.load_seconds + place.unload_seconds)
 
     def _loss_s(self, tenant: Tenant, place: Place) -> float:
         """Return the seconds lost by a tenant's leaving: its way back, as likely as it is to be needed.

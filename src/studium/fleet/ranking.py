@@ -6,7 +6,7 @@ thousand aged campaign asks never stands in front of a person.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from studium.fleet.situation import PATIENCE_FACTORS, Rules, Waiting
 from studium.records.scheduling import Priority
@@ -16,8 +16,7 @@ _AHEAD_OF_ALL = max(Priority) + 1
 _HURRY_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """A waiting ask and the level it is served at: its class, or above all classes once overdue."""
 
     ask: Waiting
@@ -37,8 +36,11 @@ def rank(waiting: Sequence[Waiting], rules: Rules, served_s_ago: Mapping[Priorit
 
 
 def _overdue(waiting: Sequence[Waiting], rules: Rules, served_s_ago: Mapping[Priority, float]) -> set[int]:
+    highest = max((ask.priority for ask in waiting), default=Priority.TRAINING)
     oldest: dict[Priority, Waiting] = {}
     for ask in waiting:
+        if ask.priority is highest:
+            continue  # nobody stands before this class
         known = oldest.get(ask.priority)
         if known is None or (ask.waited_s, -ask.ask) > (known.waited_s, -known.ask):
             oldest[ask.priority] = ask

@@ -10,9 +10,8 @@ from enum import StrEnum
 
 from studium.records.scheduling import Priority
 
-# Seconds after which the oldest ask of a class is served before every class above it, in units of `patience_s`.
+# Seconds after which the oldest ask of a class goes before every class above it, in units of `patience_s`.
 PATIENCE_FACTORS: Mapping[Priority, float] = {
-    Priority.INTERACTIVE: 1.0,
     Priority.SESSION: 6.0,
     Priority.EVALUATION: 12.0,
     Priority.CAMPAIGN: 30.0,
@@ -104,16 +103,14 @@ class Expected:
 class Rules:
     """How the planner weighs what cannot all be had.
 
-    `patience_s`: how long an interactive ask waits before it comes first whatever its class; other
-    classes wait PATIENCE_FACTORS times as long. `hold_swaps` and `turn_swaps` are in units of what the
-    swap costs (unload, load, and the victim's way back): an ask pushes out a model that is in use once
-    it has waited `hold_swaps`; a model others wait for keeps its place for at most `turn_swaps`.
+    `patience_s`: a class that was served nothing for PATIENCE_FACTORS times this long gets one ask
+    through before the classes above it. `turn_swaps`: a model in use keeps its place, against asks of
+    the same class, for this many times what the swap costs (unload, load, and its own way back).
     """
 
     max_models: int = 6
     patience_s: float = 10.0
-    hold_swaps: float = 1.0
-    turn_swaps: float = 20.0
+    turn_swaps: float = 30.0
     prefetch: bool = True
 
 
