@@ -207,7 +207,7 @@ def _tell_interrupted(watch: "Watch", job: Job) -> None:
     if watch.pulled:
         note(f"  there already: {', '.join(one.base for one in watch.pulled)}")
     again = job.command if job.pull else job.command.removesuffix(" --pull")
-    note(f"  try: {again} goes on where it stopped: Ollama keeps what it has")
+    note(f"  try: {again} goes on where it stopped: while Ollama runs it keeps what it has")
 
 
 def _present(watch: "Watch", made: "Sequence[tuple[str, Derivation]]", *, dry_run: bool) -> None:
