@@ -186,6 +186,13 @@ def test_a_model_in_use_keeps_its_place_for_its_turn_and_then_takes_no_new_work(
     assert moves(waiting=asks, tenants=beyond_it) == []
 
 
+def test_a_model_in_use_makes_way_for_an_ask_that_would_else_be_too_late():
+    tenants = [resident("a", slots=2, in_flight=1, bytes=100, resident_s=50, busy_s=2)]
+    for deadline_s, barred in ((30.0, False), (5.0, True), (1.0, False)):
+        asks = [waiting(1, "c", waited_s=9, deadline_s=deadline_s), waiting(2, "a")]
+        assert (moves(waiting=asks, tenants=tenants) == []) is barred
+
+
 def test_a_person_does_not_wait_for_the_queue_of_a_campaign():
     tenants = [resident("a", bytes=100)]
     asks = [waiting(1, "a", priority=Priority.CAMPAIGN, waited_s=90), waiting(2, "c")]

@@ -13,7 +13,7 @@ passed, it is asked again. In order:
 
 Among asks of one class a model in use is served until its queue is empty (exhaustive service, as in
 polling systems: batches grow with the load, so swaps do not), but nobody's place outlasts `turn_swaps`
-once others wait for it. Work of a lower class never delays a higher one by more than what is in flight.
+once others wait for it, nor makes an ask miss its deadline that could still be met. Work of a lower class never delays a higher one by more than what is in flight.
 Memory is counted at its cautious end, from the moment a load starts until the engine has given it back.
 """
 
@@ -191,8 +191,17 @@ class _Planner:
         rivals = [one for one in self._queues.get(tenant.model, ()) if one.level >= first.level]
         if not rivals and (not tenant.in_flight or tenant.priority < first.level):
             return True
-        turn_s = self._rules.turn_swaps * self._swap_s(tenant, place)
-        return min(first.ask.waited_s, tenant.resident_s) >= turn_s
+        swap_s = self._swap_s(tenant, place)
+        if min(first.ask.waited_s, tenant.resident_s) >= self._rules.turn_swaps * swap_s:
+            return True
+        return tenant.resident_s >= swap_s and self._is_last_chance(first.ask, tenant, place, swap_s)
+
+    def _is_last_chance(self, ask: Waiting, tenant: Tenant, place: Place, swap_s: float) -> bool:
+        """Whether an ask would be answered in time if the tenant began to leave now, and not much later."""
+        if ask.deadline_s is None:
+            return False
+        done_s = tenant.busy_s + tenant.unload_seconds + place.load_seconds + ask.run_seconds * place.slowdown
+        return abs(ask.deadline_s - done_s) <= swap_s
 
     def _swap_s(self, tenant: Tenant, place: Place) -> float:
         return tenant.unload_seconds + place.load_seconds + tenant.load_seconds
