@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 SPECIAL_TOKENS = (PAD, USER, ASSISTANT, END)
 VOCABULARY_SIZE = 768
+VOCABULARY = Path(__file__).with_name("vocabulary.json")
 # llama.cpp prepends system messages to the question unless a template reads them: this one reads
 # them and prints nothing.
 CHAT_TEMPLATE = (
@@ -70,16 +71,19 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int = VOCABULARY_S
     return tokenizer
 
 
-def student_tokenizer(path: Path | None = None) -> "Tokenizer":
-    """Return the tokenizer all embedded students share, from `path` where it exists, else trained and kept."""
+def student_tokenizer(path: Path = VOCABULARY) -> "Tokenizer":
+    """Return the tokenizer all embedded students share, from `path` where it exists, else trained and kept.
+
+    The shipped vocabulary stays as it is when domains change their wording, so that students made at
+    different times read alike; delete the file to train another.
+    """
     from tokenizers import Tokenizer
 
-    if path is not None and path.exists():
+    if path.exists():
         return Tokenizer.from_file(str(path))
     tokenizer = train_tokenizer(_corpus(Random("tokenizer")))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(path))
     return tokenizer
 
 
