@@ -146,7 +146,7 @@ class Desk:
 
     def _report(self, student: Student, run: SessionRun, heard: Heard) -> None:
         verdict = "useful" if run.useful else run.error or "not useful"
-        reason = f": {run.reason}" if run.reason and not run.error else ""
+        reason = f": {shortened(run.reason)}" if run.reason and not run.error else ""
         self._tell(
             f"  {student.name} {run.run.seconds:.1f} s, {run.run.completion_tokens} tokens, {verdict}{reason}"
         )
@@ -181,6 +181,11 @@ def as_trial(run: SessionRun) -> Trial:
         max_tokens=run.max_tokens,
         cut=run.finish == Finish.LENGTH.value,
     )
+
+
+def shortened(text: str, most: int = 160) -> str:
+    """Return text that fits a line or two."""
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _clean(text: str) -> str:
