@@ -62,6 +62,42 @@ def test_students_and_models_are_listed_for_people_and_for_programs(tmp_path):
     assert not (tmp_path / "state").exists()
 
 
+def test_what_was_learned_of_a_model_is_shown_with_its_interval(tmp_path):
+    write_roster(tmp_path)
+    before = json.loads(studium("models", "adder", "--json", folder=tmp_path).stdout)["forecasts"]
+    assert [(one["model"], one["runs"], one["tokens_per_answer"]) for one in before] == [("adder", 0, None)]
+    assert not (tmp_path / "state").exists()
+    for _ in range(2):
+        assert studium("ask", "What is 47 + 58?", "--student", "alpha", folder=tmp_path).returncode == 0
+    [found] = json.loads(studium("models", "adder", "--json", folder=tmp_path).stdout)["forecasts"]
+    assert (found["runs"], found["loads"], found["failures"]) == (2, 2, 0)
+    assert found["memory_bytes"]["low"] < 8_000_000 < found["memory_bytes"]["high"]
+    assert found["reserve_bytes"] >= 8_000_000
+    assert found["load_seconds"]["observations"] == 2
+    table = studium("models", "--learned", folder=tmp_path)
+    assert table.returncode == 0, table.stderr
+    rows = {line.split()[0]: line for line in table.stdout.splitlines() if line.strip()}
+    assert "7.63 (" in rows["adder"]
+    detail = studium("models", "adder", folder=tmp_path).stdout
+    assert "2 loads, 2 runs, 0 failed" in detail and "in 90 % of cases" in detail
+
+
+def test_a_model_nobody_declared_is_answered_with_those_there_are(tmp_path):
+    write_roster(tmp_path)
+    refused = studium("models", "addr", folder=tmp_path)
+    assert refused.returncode == 4
+    assert "expected: one of adder, doubter" in refused.stderr
+
+
+def test_a_store_that_is_none_is_said_to_be_so(tmp_path):
+    write_roster(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "state.db").write_bytes(b"no database" * 100)
+    refused = studium("models", "--learned", folder=tmp_path)
+    assert refused.returncode == 3
+    assert "what was learned cannot be read" in refused.stderr
+
+
 def test_a_question_is_answered_and_explained(tmp_path):
     write_roster(tmp_path)
     answered = studium("ask", "What is 47 + 58?", "--explain", folder=tmp_path)

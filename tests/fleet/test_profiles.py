@@ -97,7 +97,7 @@ def test_its_own_runs_count_more_than_the_others():
         house.live(model(f"m{index}"), 100, seconds=1.0, memory=0.8)
     house.live(ALPHA, 100, seconds=2.5, memory=0.95, runs=5)
     found = house.profiles.forecast(ALPHA)
-    assert known(found.load_seconds).median == pytest.approx(2.5, rel=0.15)
+    assert known(found.load_seconds).median == pytest.approx(2.5, rel=0.2)
     assert known(found.memory_bytes).median == pytest.approx(0.95 * estimate(100).total_bytes, rel=0.03)
 
 
@@ -145,7 +145,7 @@ def test_the_reserve_tightens_with_runs():
         house.profiles.ran(ALPHA, run(memory_bytes=100 * MIB), generate_seconds=0.5)
         reserves.append(house.profiles.memory_bytes(ALPHA) or 0)
     assert reserves == sorted(reserves, reverse=True)
-    assert reserves[0] > 1.03 * reserves[-1] > 103 * MIB
+    assert reserves[0] > 1.02 * reserves[-1] > 102 * MIB
 
 
 def test_an_engine_that_estimates_too_little_is_not_believed_for_the_next_model():

@@ -56,11 +56,11 @@ def _fixed(_estimate: MemoryEstimate) -> tuple[float, ...]:
 FORMULAS: Mapping[Quantity, Formula] = {
     # Engines estimate the weights exactly and the compute buffers generously.
     Quantity.MEMORY_BYTES: Formula(
-        _parts, (1.0, 1.0, 0.85), (0.05, 0.2, 0.3), between=0.05, within=0.015, floor=0.005, guesses=True
+        _parts, (1.0, 1.0, 0.85), (0.05, 0.2, 0.3), between=0.05, within=0.01, floor=0.003, guesses=True
     ),
     # A process starts in a tenth of a second, a solid-state disk gives a gigabyte a second.
     Quantity.LOAD_SECONDS: Formula(
-        _fixed_and_weights, (0.1, 1e-9), (2.0, 2.0), between=0.3, within=0.25, floor=0.05, guesses=True
+        _fixed_and_weights, (0.1, 1e-9), (2.0, 2.0), between=0.3, within=0.35, floor=0.05, guesses=True
     ),
     Quantity.UNLOAD_SECONDS: Formula(
         _fixed_and_weights, (0.02, 1e-10), (2.0, 2.0), between=0.5, within=0.4, floor=0.05

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 RESERVED_SHARE = 0.99
 """The memory set aside suffices in this share of cases; the intervals shown hold 90 %."""
+# How much more than what was too little is taken to be needed: a step that ends the search soon.
+RAN_OUT_FACTOR = 1.25
 # A model that nobody measured fails about as often as the others do: worth this many runs of its own.
 FAILURE_PRIOR_RUNS = 2.0
 REVIEWED = 16
@@ -98,7 +100,15 @@ class Profiles:
 
         `estimate` is the engine's, for a model of which none was learned yet. Reads memory only.
         """
-        profile = self.of(model, device)
+        return self.expect(self.of(model, device), estimate)
+
+    def everywhere(self, model: ModelSpec) -> list[ModelProfile]:
+        """Return the profiles of `model` in this shape, one for each device where it was loaded or ran."""
+        key = profile_key(model)
+        return [one for one in self._known.values() if one.model == key or one.model.startswith(f"{key}|")]
+
+    def expect(self, profile: ModelProfile, estimate: MemoryEstimate | None = None) -> Forecast:
+        """Return the forecast of one profile, as `forecast` does."""
         known = profile.estimate or estimate
         pools = self._pools(profile)
         ranges = {
@@ -106,7 +116,7 @@ class Profiles:
             for quantity in Quantity
         }
         return Forecast(
-            model=model.name,
+            model=profile.name,
             device=profile.device,
             loads=profile.loads,
             runs=profile.runs,
@@ -120,6 +130,10 @@ class Profiles:
         """Learn from a load that ended well."""
         profile = _with_peak(self.of(model, device), peak_bytes)
         self._learn(replace(profile, loads=profile.loads + 1), {Quantity.LOAD_SECONDS: seconds})
+
+    def ran_out(self, model: ModelSpec, *, reserved_bytes: int, device: str = "") -> None:
+        """Learn that a load ran out of memory although `reserved_bytes` were there for it: it needs more."""
+        self._keep(_with_peak(self.of(model, device), math.ceil(reserved_bytes * RAN_OUT_FACTOR)))
 
     def unloaded(self, model: ModelSpec, *, seconds: float, device: str = "") -> None:
         """Learn how long it took to give the memory back."""

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from sqlalchemy import Engine, select
 
 from studium.records.models import MemoryEstimate
 from studium.records.profiles import ModelProfile, Quantity, Spread
+from studium.store import schema
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,13 @@ def profile_row(profile: ModelProfile) -> dict[str, Any]:
         "overhead_bytes": estimate.overhead_bytes if estimate else None,
         "statistics": orjson.dumps(statistics).decode(),
     }
+
+
+def read_profiles(database: Engine) -> dict[str, ModelProfile]:
+    """Return every model's profile by key. Raises DBAPIError where the table is missing or too old."""
+    with database.connect() as connection:
+        rows = connection.execute(select(schema.model_profiles)).mappings()
+        return {row["model"]: profile_from_row({**row}) for row in rows}
 
 
 def _numbers(spread: Spread) -> tuple[float, ...]:

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, Select, select
+from sqlalchemy import Engine, Select
 
 from studium.records.hardware import HardwareSnapshot
 from studium.records.profiles import ModelProfile
 from studium.records.runs import RequestRecord, StudentRun
 from studium.store import schema
 from studium.store.database import open_database
-from studium.store.profiles import profile_from_row, profile_row
+from studium.store.profiles import profile_row, read_profiles
 from studium.store.writer import BatchWriter, Row
 
 BYTES_PER_MB = 1e6
@@ -53,7 +53,7 @@ class Store:
 
     def profiles(self) -> dict[str, ModelProfile]:
         """Return every model's profile by key: one small row each, however long the history."""
-        return {row["model"]: profile_from_row(row) for row in self.read(select(schema.model_profiles))}
+        return read_profiles(self._database)
 
     def read(self, query: Select[Any]) -> Sequence[Mapping[str, Any]]:
         """Run a query of the tables in `schema` and return its rows as mappings."""

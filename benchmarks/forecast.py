@@ -1,0 +1,369 @@
+"""Forecasts of memory and load seconds against what was then measured, and what reading one costs.
+
+The embedded students and random-weight GGUF files are loaded, asked and unloaded in turn by the real
+llama.cpp engine. The measurements are then given to the profiles as the fleet gives them. Errors are of
+the last rounds, the same for every row: the formula alone (the engine's estimate of memory, the nominal
+storage speed for loads), a forecast without any run of the model but with those of the others, and after
+1, 3 and 10 rounds of its own. A round is one load, a few answers, one unload. The reading cost is taken
+with a history of many runs in the same store.
+"""
+
+import asyncio
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import fmean, median, quantiles
+from typing import Any
+
+from sqlalchemy import select
+
+from benchmarks.random_models import write_random_gguf
+from benchmarks.report import Aim, Report, run, say
+from studium.engines.llamacpp.engine import LlamaCppEngine
+from studium.engines.protocol import complete
+from studium.evals.intervals import bootstrap_mean, wilson
+from studium.fleet.formulas import FORMULAS
+from studium.fleet.profiles import Profiles
+from studium.records.messages import Ask, Message, Reply, Sampling
+from studium.records.models import MemoryEstimate, ModelSpec
+from studium.records.profiles import Forecast, ModelProfile, Quantity, Range
+from studium.records.runs import StudentRun
+from studium.registry import embedded_students
+from studium.store import open_store, schema
+from studium.store.profiles import profile_from_row
+
+SEED = 4_202_611
+MIB = 2**20
+LEARNED = (0, 1, 3, 10)
+ROUNDS_JUDGED = 4
+ROUNDS = max(LEARNED) + ROUNDS_JUDGED
+ASKS_A_ROUND = 2
+LOAD_S = 120.0
+FORMULA = "formula alone"
+JUDGED = (Quantity.MEMORY_BYTES, Quantity.LOAD_SECONDS)
+COVERED = (*JUDGED, Quantity.TOKENS_PER_SECOND, Quantity.PROMPT_TOKENS_PER_SECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one load, its answers and its unload were measured to take."""
+
+    model: ModelSpec
+    estimate: MemoryEstimate
+    load_seconds: float
+    load_peak_bytes: int
+    unload_seconds: float
+    replies: Sequence[Reply]
+    peaks: Sequence[int]
+    """The most memory held up to the end of each answer."""
+
+    @property
+    def measured(self) -> Mapping[Quantity, float]:
+        return {Quantity.MEMORY_BYTES: self.peaks[-1], Quantity.LOAD_SECONDS: self.load_seconds}
+
+
+async def _measure(quick: bool) -> Report:
+    with tempfile.TemporaryDirectory(prefix="studium-forecast-") as folder:
+        models = _models(Path(folder), (50, 120) if quick else (50, 120, 250, 500))
+        rounds = await _all_rounds(models)
+        by_model = {model.name: [one for one in rounds if one.model == model] for model in models}
+        reading, reading_row = _reading(Path(folder), rounds, 300_000 if quick else 10_000_000)
+    errors = _errors(by_model)
+    rows = [*_error_rows(errors), *_coverage_rows(rounds), reading_row]
+    aims = [_error_aim(quantity, errors) for quantity in JUDGED]
+    aims += [_coverage_aim(rounds), reading]
+    return Report(rows, aims, [f"{len(models)} models, {len(rounds)} rounds, {ASKS_A_ROUND} asks a round"])
+
+
+def _models(folder: Path, megabytes: Iterable[int]) -> list[ModelSpec]:
+    """The embedded students, and random models of these sizes (MB of 10^6 bytes) written to `folder`."""
+    models = [student.model for student in embedded_students().values()]
+    for size in megabytes:
+        path = write_random_gguf(folder / f"random-{size}.gguf", size, seed=size)
+        models.append(ModelSpec(path.stem, "llamacpp", str(path), threads=2))
+    return models
+
+
+async def _all_rounds(models: Sequence[ModelSpec]) -> list[Round]:
+    """Measure every model ROUNDS times, each time in another order."""
+    engine, rng, rounds = LlamaCppEngine(), Random(SEED), list[Round]()
+    try:
+        for number in range(ROUNDS):
+            for model in rng.sample(models, len(models)):
+                rounds.append(await _one_round(engine, model, rng))
+            say(f"round {number + 1} of {ROUNDS}")
+    finally:
+        await engine.close()
+    return rounds
+
+
+async def _one_round(engine: LlamaCppEngine, model: ModelSpec, rng: Random) -> Round:
+    estimate = await engine.estimate(model)
+    began = time.monotonic()
+    residence = await engine.load(model, timeout_s=LOAD_S)
+    load_seconds = time.monotonic() - began
+    replies, peaks = list[Reply](), list[int]()
+    for _ in range(ASKS_A_ROUND):
+        question = "What is " + " + ".join(str(rng.randrange(100)) for _ in range(rng.randint(2, 12))) + "?"
+        sampling = Sampling(temperature=0.0, max_tokens=rng.randint(4, 16))
+        replies.append(await complete(engine, model, Ask((Message("user", question),), sampling=sampling)))
+        peaks.append((await engine.residences())[0].peak_bytes or 0)
+    began = time.monotonic()
+    await engine.unload(model)
+    unload_seconds = time.monotonic() - began
+    return Round(model, estimate, load_seconds, residence.peak_bytes or 0, unload_seconds, replies, peaks)
+
+
+def _teach(profiles: Profiles, one: Round) -> None:
+    """Tell the profiles of a round as residency and the fleet do."""
+    profiles.estimated(one.model, one.estimate)
+    profiles.loaded(one.model, seconds=one.load_seconds, peak_bytes=one.load_peak_bytes)
+    for reply, peak in zip(one.replies, one.peaks, strict=True):
+        profiles.ran(
+            one.model,
+            StudentRun(
+                one.model.name,
+                one.model.name,
+                0.0,
+                reply.seconds,
+                True,
+                memory_bytes=peak,
+                prompt_tokens=reply.prompt_tokens or 0,
+                completion_tokens=reply.completion_tokens or 0,
+            ),
+            generate_seconds=reply.seconds,
+            first_token_s=reply.first_token_s,
+        )
+    profiles.unloaded(one.model, seconds=one.unload_seconds)
+
+
+def _taught(rounds: Iterable[Round]) -> Profiles:
+    profiles = Profiles({}, lambda _profile: None)
+    for one in rounds:
+        _teach(profiles, one)
+    return profiles
+
+
+Errors = Mapping[str, Mapping[Quantity, Sequence[float]]]
+
+
+def _errors(by_model: Mapping[str, Sequence[Round]]) -> Errors:
+    """Mean relative error over the judged rounds, one per model, for each state of knowledge."""
+    ways: dict[str, Callable[[str], Mapping[Quantity, float]]] = {
+        FORMULA: lambda name: _by_formula(by_model[name][0].estimate)
+    }
+    for learned in LEARNED:
+        ways[f"{learned} rounds of its own"] = lambda name, learned=learned: _forecast_alone(
+            by_model[name], learned
+        )
+    ways["none of its own, all of the others"] = lambda name: _forecast_from_others(by_model, name)
+    return {
+        way: {
+            quantity: [
+                _relative_error(forecast(name)[quantity], quantity, rounds)
+                for name, rounds in by_model.items()
+            ]
+            for quantity in JUDGED
+        }
+        for way, forecast in ways.items()
+    }
+
+
+def _by_formula(estimate: MemoryEstimate) -> Mapping[Quantity, float]:
+    loading = FORMULAS[Quantity.LOAD_SECONDS]
+    terms = zip(loading.coefficients, loading.features(estimate), strict=True)
+    return {
+        Quantity.MEMORY_BYTES: estimate.total_bytes,
+        Quantity.LOAD_SECONDS: sum(coefficient * value for coefficient, value in terms),
+    }
+
+
+def _forecast_alone(rounds: Sequence[Round], learned: int) -> Mapping[Quantity, float]:
+    return _medians(_taught(rounds[:learned]).forecast(rounds[0].model, rounds[0].estimate))
+
+
+def _forecast_from_others(by_model: Mapping[str, Sequence[Round]], name: str) -> Mapping[Quantity, float]:
+    others = [one for other, rounds in by_model.items() if other != name for one in rounds[:3]]
+    new = by_model[name][0]
+    return _medians(_taught(others).forecast(new.model, new.estimate))
+
+
+def _medians(forecast: Forecast) -> Mapping[Quantity, float]:
+    return {quantity: _range(forecast, quantity).median for quantity in JUDGED}
+
+
+def _range(forecast: Forecast, quantity: Quantity) -> Range:
+    found: Range | None = getattr(forecast, quantity.value)
+    assert found is not None, f"no forecast of {quantity} although the file was estimated"
+    return found
+
+
+def _relative_error(forecast: float, quantity: Quantity, rounds: Sequence[Round]) -> float:
+    return fmean(abs(forecast / one.measured[quantity] - 1) for one in rounds[-ROUNDS_JUDGED:])
+
+
+def _error_rows(errors: Errors) -> list[Mapping[str, Any]]:
+    return [
+        {
+            "what": f"error: {way}",
+            **{f"{quantity} %": _percent(found[quantity]) for quantity in JUDGED},
+        }
+        for way, found in errors.items()
+    ]
+
+
+def _percent(errors: Sequence[float]) -> str:
+    mean = bootstrap_mean([100 * error for error in errors])
+    return f"{mean.value:.1f} ({mean.low:.1f} to {mean.high:.1f})"
+
+
+def _error_aim(quantity: Quantity, errors: Errors) -> Aim:
+    three, formula = errors["3 rounds of its own"][quantity], errors[FORMULA][quantity]
+    gain = bootstrap_mean([100 * (a - b) for a, b in zip(three, formula, strict=True)])
+    return Aim(
+        f"{quantity}: error after 3 rounds less the formula's, points",
+        gain.value,
+        gain.low,
+        gain.high,
+        "< 0",
+        gain.value < 0,
+    )
+
+
+def _coverage(rounds: Sequence[Round]) -> dict[Quantity, tuple[int, int]]:
+    """How many measurements lay inside the interval forecast just before them, of how many."""
+    profiles = Profiles({}, lambda _profile: None)
+    found = dict.fromkeys(COVERED, (0, 0))
+    for one in rounds:
+        forecast = profiles.forecast(one.model, one.estimate)
+        _teach(profiles, one)
+        measured = {**one.measured, **_speeds(one)}
+        for quantity, value in measured.items():
+            expected: Range | None = getattr(forecast, quantity.value)
+            if expected is not None:
+                inside, asked = found[quantity]
+                found[quantity] = inside + (expected.low <= value <= expected.high), asked + 1
+    return found
+
+
+def _speeds(one: Round) -> Mapping[Quantity, float]:
+    """The speeds of a round's first answer, as the profiles themselves take them."""
+    only_first = Round(
+        one.model,
+        one.estimate,
+        one.load_seconds,
+        one.load_peak_bytes,
+        one.unload_seconds,
+        one.replies[:1],
+        one.peaks[:1],
+    )
+    profile = _taught([only_first]).of(one.model)
+    speeds = {
+        Quantity.TOKENS_PER_SECOND: profile.tokens_per_second,
+        Quantity.PROMPT_TOKENS_PER_SECOND: profile.prompt_tokens_per_second,
+    }
+    return {quantity: speed for quantity, speed in speeds.items() if speed is not None}
+
+
+def _coverage_rows(rounds: Sequence[Round]) -> list[Mapping[str, Any]]:
+    rows = list[Mapping[str, Any]]()
+    for quantity, (inside, asked) in _coverage(rounds).items():
+        share = wilson(inside, asked)
+        text = f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})"
+        rows.append({"what": f"inside the 90 % interval: {quantity}", "inside %": text, "of": asked})
+    return rows
+
+
+def _coverage_aim(rounds: Sequence[Round]) -> Aim:
+    found = _coverage(rounds)
+    share = wilson(sum(found[one][0] for one in JUDGED), sum(found[one][1] for one in JUDGED))
+    met = 0.85 <= share.value <= 0.97
+    return Aim(
+        "memory and load inside the 90 % interval", share.value, share.low, share.high, "0.85 to 0.97", met
+    )
+
+
+def _reading(folder: Path, rounds: Sequence[Round], history: int) -> tuple[Aim, Mapping[str, Any]]:
+    """Read forecasts in a store that holds `history` runs; also what reading the history itself would cost."""
+    path = folder / "state.db"
+    store = open_store(path)
+    profiles = Profiles({}, store.save_profile)
+    for one in rounds:
+        _teach(profiles, one)
+    store.flush()
+    say(f"writing a history of {history:,} runs")
+    _fill(path, [one.model.name for one in rounds], history)
+    models = list({one.model.name: one.model for one in rounds}.values())
+    in_memory = _milliseconds(2_000, lambda i: profiles.forecast(models[i % len(models)]))
+
+    def from_disk(index: int) -> Forecast:
+        key = profiles.of(models[index % len(models)]).model
+        table = schema.model_profiles
+        row = store.read(select(table).where(table.c.model == key))[0]
+        known: dict[str, ModelProfile] = {key: profile_from_row(row)}
+        return Profiles(known, lambda _profile: None).forecast(models[index % len(models)])
+
+    disk = _milliseconds(500, from_disk)
+    began = time.perf_counter()
+    with sqlite3.connect(path) as client:
+        client.execute(
+            "SELECT student, AVG(time_seconds), AVG(vram_mb) FROM student_runs GROUP BY student"
+        ).fetchall()
+    scan_s = time.perf_counter() - began
+    store.close()
+    row = {
+        "what": f"reading with {history:,} runs in the store",
+        "forecast, median ms": median(in_memory),
+        "p99 ms": _p99(in_memory),
+        "row read and forecast, median ms": median(disk),
+        "disk p99 ms": _p99(disk),
+        "averaging the history instead, s": scan_s,
+        "store MB": path.stat().st_size / 1e6,
+    }
+    worst = _p99(in_memory)
+    aim = Aim(
+        f"reading a forecast, {history:,} runs, p99 ms", worst, median(in_memory), worst, "< 1", worst < 1
+    )
+    return aim, row
+
+
+def _fill(path: Path, students: Sequence[str], history: int) -> None:
+    """Put `history` runs into `student_runs`, made by SQLite itself."""
+    names = ", ".join(f"({index}, '{name}')" for index, name in enumerate(sorted(set(students))))
+    with sqlite3.connect(path) as client:
+        client.execute(
+            f"""
+            WITH RECURSIVE named(n, name) AS (VALUES {names}),
+            runs(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM runs WHERE i < {history})
+            INSERT INTO student_runs (cycle, student, vram_mb, time_seconds, tokens, tokens_per_sec, success,
+                timestamp, model, prompt_tokens, load_seconds, error_code)
+            SELECT i / 10, name, 50.0 + i % 7, 0.1 + (i % 13) * 0.01, 20, 150.0, i % 50 > 0,
+                '2026-11-21T03:00:00+00:00', name, 30, 0.0, ''
+            FROM runs JOIN named ON n = i % (SELECT COUNT(*) FROM named)
+            """
+        )
+
+
+def _milliseconds(times: int, read: Callable[[int], object]) -> list[float]:
+    taken = list[float]()
+    for index in range(times):
+        began = time.perf_counter()
+        read(index)
+        taken.append(1000 * (time.perf_counter() - began))
+    return taken
+
+
+def _p99(values: Sequence[float]) -> float:
+    return quantiles(values, n=100)[98]
+
+
+def main() -> None:
+    run("forecast", __doc__ or "", lambda quick: asyncio.run(_measure(quick)))
+
+
+if __name__ == "__main__":
+    main()
