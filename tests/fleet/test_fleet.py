@@ -9,7 +9,7 @@ import pytest
 from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine
 from studium.errors import DoesNotFit, EngineDied, EngineTimeout, ModelBroken
 from studium.fleet import Fleet
-from studium.fleet.residency import Limits
+from studium.fleet.limits import Limits
 from studium.records.answers import MoveKind
 from studium.records.messages import Ask, Message, Reply
 from studium.records.models import ModelSpec, Student
@@ -155,6 +155,7 @@ async def test_cancelling_at_any_moment_never_loses_a_place():
 
 async def test_a_blocked_model_gets_its_turn_though_others_keep_coming():
     async with house({"a": script(90, first_token_s=0.005), "b": script(90)}, patience_s=0.05) as h:
+        await h.fleet.load(student("b"))  # what a swap costs is known
         stop = asyncio.Event()
 
         async def hog() -> None:
@@ -163,7 +164,7 @@ async def test_a_blocked_model_gets_its_turn_though_others_keep_coming():
 
         hogs = [asyncio.create_task(hog()) for _ in range(3)]
         await h.ask(student("a"))
-        assert await h.ask(student("b"), timeout_s=10) == "hi there"
+        assert await h.ask(student("b"), timeout_s=4) == "hi there"
         stop.set()
         await asyncio.gather(*hogs)
 

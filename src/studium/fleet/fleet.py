@@ -9,9 +9,13 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from studium.engines.protocol import Engine
-from studium.errors import EngineDied, StudiumError
+from studium.errors import EngineDied, PromptTooLong, StudiumError
+from studium.fleet.limits import Limits, difference
+from studium.fleet.plan import plan
 from studium.fleet.profiles import Profiles, profile_key
-from studium.fleet.residency import Limits, Residency
+from studium.fleet.refusals import too_long_for_smaller_shape
+from studium.fleet.residency import Planner, Residency
+from studium.fleet.tenancy import Grant
 from studium.records.answers import MemoryMove
 from studium.records.messages import Ask, Embeddings, Message, Piece, Reply, Sampling
 from studium.records.models import ModelSpec, Residence, Student
@@ -28,10 +32,11 @@ class Seat:
     `last_run` is what the last ask cost, measured; it is there once `generate` has ended, also badly.
     """
 
-    def __init__(self, fleet: "Fleet", student: Student, load_seconds: float) -> None:
+    def __init__(self, fleet: "Fleet", student: Student, grant: Grant) -> None:
         self._fleet = fleet
         self._student = student
-        self.load_seconds = load_seconds
+        self._grant = grant
+        self.load_seconds = grant.load_seconds
         self.died = False
         self.last_run: StudentRun | None = None
 
@@ -41,11 +46,10 @@ class Seat:
         Raises what the engine raises; the run is recorded either way.
         """
         began, reply, error_code = time.monotonic(), None, "withdrawn"
-        engine = self._fleet.engines[self._student.model.engine]
+        model = self._grant.model
+        engine = self._fleet.engines[model.engine]
         try:
-            async with aclosing(
-                engine.generate(self._student.model, as_student(self._student, ask))
-            ) as pieces:
+            async with aclosing(engine.generate(model, as_student(self._student, ask))) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Reply):
                         reply = piece
@@ -53,10 +57,13 @@ class Seat:
         except StudiumError as error:
             self.died = isinstance(error, EngineDied)
             error_code = error.code
+            if isinstance(error, PromptTooLong) and difference(self._student.model, model):
+                raise too_long_for_smaller_shape(self._student.model, model, error) from error
             raise
         finally:
             self.last_run = await self._fleet.record(
                 self._student,
+                self._grant,
                 reply,
                 seconds=time.monotonic() - began,
                 load_seconds=self.load_seconds,
@@ -65,7 +72,7 @@ class Seat:
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Return one vector per text. Raises Unsupported where the model gives none."""
-        return await self._fleet.engines[self._student.model.engine].embed(self._student.model, texts)
+        return await self._fleet.engines[self._grant.model.engine].embed(self._grant.model, texts)
 
 
 class Fleet:
@@ -79,10 +86,12 @@ class Fleet:
         known: Mapping[str, ModelProfile],
         save_profile: Callable[[ModelProfile], None],
         record_run: Callable[[StudentRun], None],
+        available: Callable[[], Mapping[str, int]] | None = None,
+        planner: Planner = plan,
     ) -> None:
         self.engines = engines
         self.profiles = Profiles(known, save_profile)
-        self.residency = Residency(engines, self.profiles, limits)
+        self.residency = Residency(engines, self.profiles, limits, available=available, planner=planner)
         self._record_run = record_run
 
     def start(self) -> None:
@@ -97,14 +106,26 @@ class Fleet:
 
     @asynccontextmanager
     async def seat(
-        self, student: Student, *, timeout_s: float, priority: Priority = Priority.INTERACTIVE
+        self,
+        student: Student,
+        *,
+        timeout_s: float,
+        priority: Priority = Priority.INTERACTIVE,
+        least_context_tokens: int | None = None,
     ) -> AsyncIterator[Seat]:
         """Hold a place at the student's model; loads it, and makes room for it, if need be.
 
-        Raises EngineTimeout, DoesNotFit, UnknownModel, ModelBroken or EngineMissing.
+        `least_context_tokens` is what the ask can do with should the model run out of memory as it is
+        loaded (see `tokens_at_most`); None: all its context. Raises EngineTimeout, DoesNotFit,
+        UnknownModel, ModelBroken or EngineMissing.
         """
-        grant = await self.residency.take(student.model, priority=priority, timeout_s=timeout_s)
-        seat = Seat(self, student, grant.load_seconds)
+        grant = await self.residency.take(
+            student.model,
+            priority=priority,
+            timeout_s=timeout_s,
+            least_context_tokens=least_context_tokens,
+        )
+        seat = Seat(self, student, grant)
         try:
             yield seat
         finally:
@@ -132,14 +153,21 @@ class Fleet:
         return self.residency.moves_since(at)
 
     async def record(
-        self, student: Student, reply: Reply | None, *, seconds: float, load_seconds: float, error_code: str
+        self,
+        student: Student,
+        grant: Grant,
+        reply: Reply | None,
+        *,
+        seconds: float,
+        load_seconds: float,
+        error_code: str,
     ) -> StudentRun:
         """Remember one run: measured memory, time, tokens, and whether it succeeded. Returns it."""
-        peak_bytes = await self._peak_bytes(student.model)
-        self.residency.measured(student.model, peak_bytes)
+        peak_bytes = await self._peak_bytes(grant.model)
+        self.residency.measured(grant.model, peak_bytes)
         run = StudentRun(
             student=student.name,
-            model=profile_key(student.model),
+            model=profile_key(grant.model, grant.device),
             started_at=time.time() - seconds,
             seconds=seconds + load_seconds,
             success=reply is not None,
@@ -151,10 +179,11 @@ class Fleet:
         )
         if error_code != "withdrawn":  # not the model's doing: it would spoil its failure rate
             self.profiles.ran(
-                student.model,
+                grant.model,
                 run,
                 generate_seconds=seconds,
                 first_token_s=reply.first_token_s if reply else None,
+                device=grant.device,
             )
         self._record_run(run)
         return run

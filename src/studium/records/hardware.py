@@ -1,6 +1,7 @@
 """What the machine has and how much of it is in use, at one moment."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +32,27 @@ class MemoryBudget:
 
     bytes: int
     source: str
+
+
+class DeviceKind(StrEnum):
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBudget:
+    """What models may occupy of one device, and where the figure comes from.
+
+    `margin_bytes` of what is free there stay free, whoever takes memory meanwhile. `slowdown` multiplies
+    the seconds of an ask: 1 where the model's forecasts hold. `gpu` is its number by NVML. `offload` says
+    that it takes models meant for a GPU.
+    """
+
+    name: str
+    kind: DeviceKind
+    bytes: int
+    source: str
+    margin_bytes: int = 0
+    slowdown: float = 1.0
+    gpu: int | None = None
+    offload: bool = False

@@ -21,7 +21,8 @@ class ModelSpec:
 
     `name` is unique in a roster and is what residency counts as one tenant of memory.
     `source` is the engine's word for it: a GGUF path, an Ollama tag, a model id of an API, a
-    script. `adapters` are LoRA files (GGUF for llama.cpp) applied at scale 1.
+    script. `adapters` are LoRA files (GGUF for llama.cpp) applied at scale 1. `gpu` is the one GPU its
+    layers go to, by NVML's number; None leaves that to the engine.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ModelSpec:
     threads: int = 1
     gpu_layers: int = 0
     options: Mapping[str, str] = field(default_factory=dict[str, str])
+    gpu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,13 @@ class Student:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do. `manages_memory` says whether its models occupy our budget."""
+    """What an engine can do. `manages_memory` says whether its models occupy our budget.
+
+    `places_models`: it starts a model where it is told to, on one GPU or on the processor.
+    """
 
     manages_memory: bool
+    places_models: bool = False
     logprobs: bool = False
     json_schema: bool = False
     grammar: bool = False

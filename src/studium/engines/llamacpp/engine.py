@@ -110,7 +110,13 @@ class LlamaCppEngine:
 
     name = "llamacpp"
     capabilities = Capabilities(
-        manages_memory=True, logprobs=True, json_schema=True, grammar=True, embeddings=True, adapters=True
+        manages_memory=True,
+        places_models=True,
+        logprobs=True,
+        json_schema=True,
+        grammar=True,
+        embeddings=True,
+        adapters=True,
     )
 
     def __init__(self, folders: Sequence[Path] = (EMBEDDED,)) -> None:

@@ -57,7 +57,9 @@ class ScriptedEngine:
     A file with several models is entered as "FILE#MODEL", or by the ModelSpec's name.
     """
 
-    capabilities = Capabilities(manages_memory=True, logprobs=True, json_schema=True, embeddings=True)
+    capabilities = Capabilities(
+        manages_memory=True, places_models=True, logprobs=True, json_schema=True, embeddings=True
+    )
 
     def __init__(
         self,

@@ -1,0 +1,139 @@
+"""What `plan` is told: residency's books and the learned profiles as one `Situation`. Pure but for reading both."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from studium.engines.protocol import Engine
+from studium.fleet.limits import homes_of, placed
+from studium.fleet.profiles import Profiles
+from studium.fleet.situation import Device, Expected, Place, Rules, Situation, Tenant, Waiting
+from studium.fleet.tenancy import LEASE, House, Housed
+from studium.records.hardware import DeviceBudget
+from studium.records.models import ModelSpec
+
+# Stand in until something was measured: only the order of moves hangs on them.
+UNKNOWN_LOAD_S = 1.0
+UNKNOWN_RUN_S = 1.0
+# What loads faster than this is not loaded ahead: it would cost those who run more than it spares anybody.
+WORTH_LOADING_AHEAD_S = 0.25
+# Asks at once to a server that schedules its own work; ours would only hold it back.
+SLOTS_ELSEWHERE = 1_000
+
+Shape = Callable[[ModelSpec], ModelSpec]
+
+
+class Outlook:
+    """Tells what is known. `shape` says in which shape a model would be started now."""
+
+    def __init__(self, house: House, engines: Mapping[str, Engine], profiles: Profiles, shape: Shape) -> None:
+        self._house = house
+        self._engines = engines
+        self._profiles = profiles
+        self._shape = shape
+
+    def situation(self, now: float) -> Situation:
+        """Return all that `plan` may know at `now`, in seconds of residency's clock."""
+        house = self._house
+        asks = house.waiting.values()
+        needs: dict[str, tuple[ModelSpec, Mapping[str, int]]]
+        needs = {ask.model.name: (ask.model, ask.needs) for ask in asks}
+        run_seconds = {name: self.run_seconds(model) for name, (model, _) in needs.items()}
+        expected = [
+            Expected(hint.model.name, max(0.0, hint.due - now), hint.probability)
+            for hint in house.all_hints()
+            if hint.model.name in house.tenants or self.worth_loading_ahead(hint.model)
+        ]
+        for hint in house.all_hints():
+            needs.setdefault(hint.model.name, (hint.model, {}))
+        return Situation(
+            waiting=[
+                Waiting(
+                    ask.number,
+                    ask.model.name,
+                    ask.priority,
+                    now - ask.since,
+                    run_seconds=run_seconds[ask.model.name],
+                    deadline_s=ask.until - now,
+                )
+                for ask in asks
+            ],
+            tenants=[self._tenant(tenant, now) for tenant in house.tenants.values()],
+            places={name: tuple(self.places(model, known)) for name, (model, known) in needs.items()},
+            devices=[
+                Device(home.name, home.bytes, min(home.bytes, house.not_ours_bytes(home.name)))
+                for home in house.limits.homes
+            ],
+            rules=Rules(max_models=house.limits.max_models, patience_s=house.limits.patience_s),
+            expected=expected,
+            served_s_ago={priority: now - at for priority, at in house.served_at.items()},
+        )
+
+    def places(self, model: ModelSpec, needs: Mapping[str, int]) -> Iterator[Place]:
+        """Yield where `model` could live and at what cost; `needs` where nothing was learned."""
+        for home in self.homes(model):
+            actual = placed(self._shape(model), home)
+            profile = self._profiles.of(actual, self._house.limits.profile_device(home.name))
+            need = self.need_bytes(actual, home)
+            need = needs.get(home.name) if need is None else need
+            if need is None:
+                continue
+            if (kept := self._house.kept.get(model.name)) is not None and need:
+                need = max(1, need - kept.bytes)  # by the engines' contract it finds it loaded
+            yield Place(
+                home.name,
+                need,
+                profile.load_seconds or UNKNOWN_LOAD_S,
+                profile.unload_seconds or 0.0,
+                home.slowdown,
+            )
+
+    def homes(self, model: ModelSpec) -> list[DeviceBudget]:
+        """Return the devices `model` may live on, the preferred first."""
+        return homes_of(model, self._engines[model.engine].capabilities, self._house.limits.homes)
+
+    def need_bytes(self, actual: ModelSpec, home: DeviceBudget) -> int | None:
+        """Return what was learned of a model's memory on a device; None where it has to be estimated."""
+        if actual.engine == LEASE:
+            return int(actual.source)
+        if not self._engines[actual.engine].capabilities.manages_memory:
+            return 0
+        return self._profiles.memory_bytes(actual, self._house.limits.profile_device(home.name))
+
+    def slots(self, model: ModelSpec) -> int:
+        """Return how many asks a model takes at once."""
+        return model.slots if self._engines[model.engine].capabilities.manages_memory else SLOTS_ELSEWHERE
+
+    def run_seconds(self, model: ModelSpec, device: str = "") -> float:
+        """Return how long an ask takes that has its seat, as far as is known."""
+        profile = self._profiles.of(model, device)
+        if profile.run_seconds:
+            return profile.run_seconds
+        if not profile.tokens_per_second or not profile.tokens_per_answer:
+            return UNKNOWN_RUN_S
+        return profile.tokens_per_answer / profile.tokens_per_second
+
+    def worth_loading_ahead(self, model: ModelSpec) -> bool:
+        """Whether a load spares enough; one that nobody ever saw is not begun on suspicion."""
+        home = self.homes(model)[0]
+        device = self._house.limits.profile_device(home.name)
+        seconds = self._profiles.of(placed(self._shape(model), home), device).load_seconds
+        return (seconds or 0.0) >= WORTH_LOADING_AHEAD_S
+
+    def _tenant(self, tenant: Housed, now: float) -> Tenant:
+        device = self._house.limits.profile_device(tenant.device)
+        forecast_s = self.run_seconds(tenant.model, device)
+        return Tenant(
+            tenant.name,
+            tenant.state,
+            tenant.bytes,
+            self.slots(tenant.model),
+            tenant.in_flight,
+            max(0.0, now - tenant.idle_since),
+            tenant.load_seconds,
+            device=tenant.device,
+            unload_seconds=self._profiles.of(tenant.model, device).unload_seconds or 0.0,
+            resident_s=max(0.0, now - tenant.loaded_at) if tenant.loaded_at else 0.0,
+            busy_s=max(0.0, tenant.busy_since + forecast_s - now) if tenant.in_flight else 0.0,
+            uses_per_second=self._house.demand.rate(tenant.name, now),
+            priority=tenant.priority,
+            preemptible=tenant.model.engine == LEASE,
+        )
