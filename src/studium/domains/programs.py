@@ -1,14 +1,14 @@
 """Small programs and expressions, worked out by hand.
 
 Level 1 evaluates two operations in the usual precedence, level 2 up to three with parentheses,
-level 3 traces three or four assignments. All values stay between 0 and 60, products have factors of
-one digit. Each step carries out one operation; in a trace the assignment is first copied as the program
-writes it and the state, "x = 7, y = 2", follows, so that every value needed next stands in the line before;
-the last step repeats which name was asked for.
+level 3 traces three or four assignments, each of which uses the one before. All values stay between 0
+and 60, products have factors of one digit. Each step carries out one operation; in a trace the assignment
+is first copied as the program writes it and its outcome follows, so that every value needed next stands
+in the line before.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ _TEMPLATES = {
 }
 _NAMES = "abcknxyz"
 # How often a line gives an earlier name a new value instead of introducing a name.
-_REASSIGNED = 0.2
+_REASSIGNED = 0.3
 _VALUE = r"(?:\d+|[a-z])"
 _ASSIGNMENT = rf"[a-z]={_VALUE}(?:[-+*]{_VALUE})?"
 _SLOTS = {
@@ -73,9 +73,12 @@ class _Term(NamedTuple):
 
 
 class _Trace(NamedTuple):
+    """Assignments, how they are carried out, and the name and value assigned last."""
+
     lines: Sequence[str]
     steps: Sequence[str]
-    values: Mapping[str, int]
+    name: str
+    value: int
 
 
 class Programs(ExactDomain):
@@ -158,44 +161,34 @@ def _operation(left: int, sign: str, right: int, value: int) -> str:
 def _program(rng: Random) -> _Worked:
     lines = rng.randint(3, 4)
     while True:
-        names = rng.sample(_NAMES, lines)
-        trace = _trace(rng, names, lines)
+        trace = _trace(rng, rng.sample(_NAMES, lines))
         if trace is not None:
             break
-    asked = rng.choice(list(trace.values))
     separator = rng.choice(("; ", "; ", "\n"))
     shown = separator.join(trace.lines) + (";" if separator == "; " else "\n")
-    slots: dict[str, object] = {"program": shown, "name": asked}
-    text = f"{'; '.join(trace.lines)} -> {asked}"
-    answer = trace.values[asked]
-    return _Worked("trace", text, slots, (*trace.steps, f"asked: {asked} = {answer}"), answer)
+    slots: dict[str, object] = {"program": shown, "name": trace.name}
+    return _Worked("trace", "; ".join(trace.lines), slots, trace.steps, trace.value)
 
 
-def _trace(rng: Random, names: Sequence[str], count: int) -> _Trace | None:
-    """Return `count` assignments carried out, or None where a value left the allowed range."""
-    values = {names[0]: rng.randint(1, 9)}
-    lines, steps = [f"{names[0]} = {values[names[0]]}"], [_state(values)]
-    for line in range(1, count):
-        target = rng.choice(list(values)) if rng.random() < _REASSIGNED else names[line]
-        if line == 1 and rng.random() < 0.5:
-            values[target] = rng.randint(1, 9)
-            lines.append(f"{target} = {values[target]}")
-            steps.append(_state(values))
-            continue
-        source, sign = rng.choice(list(values)), rng.choice("+-*")
-        operand = rng.choice(list(values)) if rng.random() < 0.3 else str(rng.randint(1, 9))
-        operand_value = values[operand] if operand in values else int(operand)
-        result = _combine(_constant(values[source]), sign, _constant(operand_value))
+def _trace(rng: Random, names: Sequence[str]) -> _Trace | None:
+    """Return as many assignments as names, carried out, or None where a value left the allowed range.
+
+    Each uses the value assigned last, and gives it to that name again or to a new one.
+    """
+    name, value = names[0], rng.randint(1, 9)
+    lines = [f"{name} = {value}"]
+    steps = [lines[0]]
+    for new_name in names[1:]:
+        sign = rng.choice("+-*")
+        operand = name if rng.random() < 0.15 else str(rng.randint(1, 9))
+        result = _combine(_constant(value), sign, _constant(value if operand == name else int(operand)))
         if result is None:
             return None
-        values[target] = result.value
-        lines.append(f"{target} = {source} {sign} {operand}")
-        steps += [lines[-1], *result.steps, _state(values)]
-    return _Trace(lines, steps, values)
-
-
-def _state(values: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in values.items())
+        target = name if rng.random() < _REASSIGNED else new_name
+        lines.append(f"{target} = {name} {sign} {operand}")
+        name, value = target, result.value
+        steps += [lines[-1], *result.steps, f"{name} = {value}"]
+    return _Trace(lines, steps, name, value)
 
 
 def _constant(value: int) -> _Term:
