@@ -1,68 +1,14 @@
 """The fleet on scripted models: bounded memory, seats, failures, and nothing left behind."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
 
 import pytest
+from tests.fleet.house import MIB, house, script, student
 
-from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine
+from studium.engines.scripted import Fault, FaultKind
 from studium.errors import DoesNotFit, EngineDied, EngineTimeout, ModelBroken
-from studium.fleet import Fleet
-from studium.fleet.limits import Limits
 from studium.records.answers import MoveKind
-from studium.records.messages import Ask, Message, Reply
 from studium.records.models import ModelSpec, Student
-from studium.records.runs import StudentRun
-
-MIB = 2**20
-ASK = Ask(messages=(Message("user", "hello"),))
-
-
-def script(megabytes: int = 40, **more: object) -> ModelScript:
-    return ModelScript(default=("hi there",), resident_bytes=megabytes * MIB, **more)  # type: ignore[arg-type]
-
-
-def student(name: str, *, slots: int = 1) -> Student:
-    return Student(name, ModelSpec(name, "scripted", name, slots=slots))
-
-
-class House:
-    """A fleet under test with what it recorded."""
-
-    def __init__(self, models: dict[str, ModelScript], budget_mib: int, **limits: object) -> None:
-        self.engine = ScriptedEngine(models)
-        self.runs: list[StudentRun] = []
-        self.fleet = Fleet(
-            {"scripted": self.engine},
-            Limits(budget_mib * MIB, **limits),  # type: ignore[arg-type]
-            known={},
-            save_profile=lambda profile: None,
-            record_run=self.runs.append,
-        )
-
-    @property
-    def most_occupied_mib(self) -> float:
-        return max(event.occupied_bytes for event in self.engine.events) / MIB
-
-    async def ask(self, who: Student, *, timeout_s: float = 5.0) -> str:
-        async with self.fleet.seat(who, timeout_s=timeout_s) as seat, aclosing(seat.generate(ASK)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Reply):
-                    return piece.text
-        raise AssertionError("no reply")
-
-
-@asynccontextmanager
-async def house(
-    models: dict[str, ModelScript], budget_mib: int = 100, **limits: object
-) -> AsyncIterator[House]:
-    made = House(models, budget_mib, **limits)
-    made.fleet.start()
-    try:
-        yield made
-    finally:
-        await made.fleet.close()
 
 
 async def test_five_students_answer_in_memory_for_two_and_the_budget_holds():

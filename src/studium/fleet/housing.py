@@ -52,7 +52,6 @@ class Housing:
     ) -> None:
         self.changes = 0
         self.freed = False
-        self.free_bytes: Mapping[str, int] = {}
         self.listeners: list[Callable[[MemoryMove], None]] = []
         self._house = house
         self._engines = engines
@@ -93,7 +92,6 @@ class Housing:
             0.0,
             self._clock(),
             note=difference(declared, shape),
-            available_bytes=self.free_bytes.get(device),
         )
         self._house.tenants[name] = tenant
         self._start(tenant, self._load(tenant, reason), "load")
@@ -120,8 +118,8 @@ class Housing:
         try:
             residence = await engine.load(tenant.model, timeout_s=self._house.limits.load_timeout_s)
         except DoesNotFit as error:
-            short = error
-            self._post(lambda: self._ran_out(tenant, short, reason))
+            short, free = error, (await self._mover.free_bytes()).get(tenant.device)
+            self._post(lambda: self._ran_out(tenant, short, free, reason))
         except StudiumError as error:
             failure = error
             self._post(lambda: self._load_failed(tenant, failure))
@@ -153,10 +151,9 @@ class Housing:
         else:
             tenant.state = TenantState.RESIDENT
 
-    def _ran_out(self, tenant: Housed, error: DoesNotFit, reason: str) -> None:
+    def _ran_out(self, tenant: Housed, error: DoesNotFit, free: int | None, reason: str) -> None:
         """Out of memory: learn it, step down once, and then refuse with the reason."""
-        if tenant.available_bytes is None or tenant.available_bytes >= tenant.bytes:
-            # Others had not taken what was set aside: the forecast was too low.
+        if free is None or free >= tenant.bytes:  # nobody else had taken what was set aside
             device = self._house.limits.profile_device(tenant.device)
             self._profiles.ran_out(tenant.model, reserved_bytes=tenant.bytes, device=device)
         smaller = stepped_down(tenant.model, self._house.least_context_tokens(tenant.name))

@@ -93,13 +93,8 @@ class Mover:
                     found = await self._engines[name].residences()
                 residences |= {one.model: one for one in found}
                 answered.add(name)
-        available: Mapping[str, int] = {}
-        if self._available is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_TIMEOUT_S):
-                    available = await asyncio.to_thread(self._available)
         return Sight(
-            available,
+            await self.free_bytes(),
             {
                 name: held_bytes(residences[name], kind)
                 for name, (_, kind) in models.items()
@@ -108,6 +103,14 @@ class Mover:
             {name: one.resident_bytes or 0 for name, one in residences.items()},
             answered,
         )
+
+    async def free_bytes(self) -> Mapping[str, int]:
+        """Return the bytes free on each device; nothing where that is not measured or takes too long."""
+        if self._available is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_TIMEOUT_S):
+                    return await asyncio.to_thread(self._available)
+        return {}
 
     async def _kept_bytes(self, model: ModelSpec, until: float) -> int:
         """Wait for an unloaded model to vanish from its engine's list; return what it holds after all."""

@@ -50,7 +50,7 @@ class WaitingAsk:
 class Housed:
     """A model that holds memory. `declared` is the model as asked for, `model` as it was started.
 
-    `available_bytes` is what was free on its device when its load began, None where nobody measured.
+    `note` says how its shape is smaller than declared; `left_at` is when it was told to leave.
     """
 
     declared: ModelSpec
@@ -66,7 +66,6 @@ class Housed:
     priority: Priority = Priority.INTERACTIVE
     died: bool = False
     note: str = ""
-    available_bytes: int | None = None
     left_at: float | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 

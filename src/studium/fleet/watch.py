@@ -91,7 +91,6 @@ class Watch:
             else:
                 del self._house.kept[name]
         self._house.taken |= self._elsewhere.measured(sight.available, self._holdings(sight))
-        self._housing.free_bytes = sight.available
 
     def _holdings(self, sight: Sight) -> list[Holding]:
         """Return what our models hold. One that is coming or going holds anything up to what is set aside."""

@@ -35,7 +35,7 @@ _REMEMBERED_EVENTS = 10_000
 
 
 class Event(NamedTuple):
-    """Something that happened: load, unload, ask or died, and the bytes occupied just after."""
+    """Something that happened: load, unload, ask, died or gave back, and the bytes occupied just after."""
 
     what: str
     model: str
@@ -77,16 +77,21 @@ class ScriptedEngine:
         self._sleep = sleep
         self._tenants: dict[str, _Tenant] = {}
         self._kept: dict[str, Residence] = {}
+        self._hidden: dict[str, Residence] = {}
+        self._later: set[asyncio.Task[None]] = set()
         self._locks: dict[str, asyncio.Lock] = {}
         self._faults = Faults()
 
     @property
     def occupied_bytes(self) -> int:
-        """The bytes of all models in memory, those wrongly kept included."""
-        return sum(residence.resident_bytes or 0 for residence in self._residences())
+        """The bytes of all models in memory, those wrongly kept included, listed or not."""
+        held = (*self._residences(), *self._hidden.values())
+        return sum(residence.resident_bytes or 0 for residence in held)
 
     async def estimate(self, model: ModelSpec) -> MemoryEstimate:
         script = self._script(model)
+        if script.promised_bytes is not None:
+            return MemoryEstimate(script.promised_bytes, 0, 0)
         overhead = max((script.peak_bytes or 0) - script.resident_bytes, 0)
         return MemoryEstimate(script.resident_bytes, 0, overhead)
 
@@ -107,8 +112,8 @@ class ScriptedEngine:
             if tenant is None:
                 return
             tenant.gone.set()
-            if self._faults.strike(model.name, self._script(model), UNLOAD_FAULTS):
-                self._kept[model.name] = tenant.residence
+            if fault := self._faults.strike(model.name, self._script(model), UNLOAD_FAULTS):
+                self._keep(tenant.residence, fault)
             self._remember("unload", model.name)
 
     async def residences(self) -> Sequence[Residence]:
@@ -166,6 +171,9 @@ class ScriptedEngine:
             tenant.gone.set()
         self._tenants.clear()
         self._kept.clear()
+        self._hidden.clear()
+        for task in self._later:
+            task.cancel()
 
     async def _load(self, model: ModelSpec, script: ModelScript, timeout_s: float) -> _Tenant:
         started = self._clock()
@@ -184,9 +192,27 @@ class ScriptedEngine:
             load_seconds=self._clock() - started,
         )
         self._kept.pop(model.name, None)
+        self._hidden.pop(model.name, None)
         self._tenants[model.name] = tenant = _Tenant(residence, asyncio.Semaphore(model.slots))
         self._remember("load", model.name)
         return tenant
+
+    def _keep(self, residence: Residence, fault: Fault) -> None:
+        """Hold on to the memory of a model that was unloaded, as its fault says."""
+        if fault.kind is FaultKind.HIDES_MEMORY:
+            self._hidden[residence.model] = residence
+            return
+        self._kept[residence.model] = residence
+        if fault.kind is FaultKind.GIVES_BACK_LATE:
+            task = asyncio.create_task(self._give_back(residence, fault.seconds))
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
+
+    async def _give_back(self, residence: Residence, after_s: float) -> None:
+        await self._sleep(after_s)
+        if self._kept.get(residence.model) is residence:
+            del self._kept[residence.model]
+            self._remember("gave back", residence.model)
 
     def _script(self, model: ModelSpec) -> ModelScript:
         if (script := self._models.get(model.source)) is not None:

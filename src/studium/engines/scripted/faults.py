@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from studium.engines.scripted.script import Fault, FaultKind, ModelScript
 
 LOAD_FAULTS = frozenset((FaultKind.CRASH_AT_LOAD, FaultKind.HANG_AT_LOAD, FaultKind.OUT_OF_MEMORY))
-UNLOAD_FAULTS = frozenset((FaultKind.KEEPS_MEMORY,))
+UNLOAD_FAULTS = frozenset((FaultKind.KEEPS_MEMORY, FaultKind.GIVES_BACK_LATE, FaultKind.HIDES_MEMORY))
 ANSWER_FAULTS = frozenset(FaultKind) - LOAD_FAULTS - UNLOAD_FAULTS - {FaultKind.STALL}
 PULL_FAULTS = frozenset(FaultKind) - LOAD_FAULTS - UNLOAD_FAULTS - {FaultKind.SLOW_DRIP, FaultKind.BUSY}
 

@@ -29,6 +29,7 @@ _INTEGERS = {
     "context_tokens",
     "resident_bytes",
     "peak_bytes",
+    "promised_bytes",
     "embedding_size",
     "after_tokens",
     "times",

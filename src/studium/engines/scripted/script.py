@@ -15,13 +15,17 @@ MIB = 1 << 20
 
 
 class FaultKind(StrEnum):
-    """The ways to misbehave; the first four concern loading and unloading, the last only pulls."""
+    """The ways to misbehave; the first six concern loading and unloading, the last only pulls."""
 
     CRASH_AT_LOAD = "crash_at_load"
     HANG_AT_LOAD = "hang_at_load"
     OUT_OF_MEMORY = "out_of_memory"
     KEEPS_MEMORY = "keeps_memory"
     """Claims to have unloaded; its memory stays occupied until the model is loaded again."""
+    GIVES_BACK_LATE = "gives_back_late"
+    """Its memory stays occupied for `seconds` after it claimed to have unloaded."""
+    HIDES_MEMORY = "hides_memory"
+    """Keeps its memory like KEEPS_MEMORY, and does not even list it."""
     CRASH = "crash"
     """Dies after `after_tokens`; on the wire the connection is reset."""
     HANG = "hang"
@@ -85,7 +89,8 @@ class ModelScript:
 
     `json_answer` is said instead where an ask brings a JSON schema, which it must follow.
     `tokens` spreads every answer over that many tokens instead of one per word. `peak_bytes` None means the
-    same as `resident_bytes`. `context_tokens` holds where no ModelSpec says otherwise, that is on the server.
+    same as `resident_bytes`; `promised_bytes` is what the engine estimates beforehand, None: the truth.
+    `context_tokens` holds where no ModelSpec says otherwise, that is on the server.
     `embeddings` fixes vectors by text; other texts get one of `embedding_size` by their words, and size 0 means
     that the model gives none. `obeys` makes it do what any message tells it to. A pull takes `part_s` for each
     of its four parts, and breaks as `pull_fault` says.
@@ -101,6 +106,7 @@ class ModelScript:
     load_s: float = 0.0
     resident_bytes: int = MIB
     peak_bytes: int | None = None
+    promised_bytes: int | None = None
     embedding_size: int = 16
     embeddings: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     obeys: bool = False
