@@ -4,6 +4,7 @@ A package adds its own through the entry-point group `studium.topics`: name = "m
 object is a `Topic` or a class that makes one without arguments. A name that exists cannot be taken.
 """
 
+import json
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -50,7 +51,10 @@ class DomainTopic:
                     "level": problem.level,
                     "problem": dict(problem.facts),
                 }
-                return Assignment(f"{self.name}, level {level}", problem.prompt, facts)
+                # Through JSON and back, so that facts are the same before and after a restart.
+                return Assignment(
+                    f"{self.name}, level {level}", problem.prompt, json.loads(json.dumps(facts))
+                )
         raise CallerError(
             f"{_TRIES_FOR_NEW} fresh problems of {self.name} at each level were all solved before",
             expected="a problem that is new to this session",

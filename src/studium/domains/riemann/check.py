@@ -230,30 +230,37 @@ def _ranged(claim: Claim, span: Span, work: Work) -> Verdict:
         raise OutOfReach(f"its range has {high - low + 1:,} numbers, more than {LONGEST_RANGE:,}")
     if not on_topic(form.body):
         return Verdict(None, "not tested: there is nothing of the topic in it", form.body, span)
-    unit = _stated_unit(claim)
-    if claim.relation in ("=", "~") and unit is None and claim.within is None and claim.relation == "~":
+    if claim.relation == "~" and _stated_unit(claim) is None and claim.within is None:
         raise OutOfReach("it does not say how near; add 'within 0.001'")
     unsure: int | None = None
     for digits in PRECISIONS_DIGITS:
         calculator(digits).work = work
         calculator(digits).keep_constants(claim.left, claim.right)
-    for number in range(low, high + 1):
-        difference = _difference(claim, number, work)
-        if claim.relation == "~" or (claim.relation == "=" and unit is not None):
-            tolerance = (
-                _positive(claim.within, number, work) if claim.within else _number(unit or Fraction(0))
-            )
-            holds: bool | None = bool(abs(difference.value) <= tolerance)
-        else:
-            holds = _decided(claim.relation, difference)
+    # The ends come first: they tell what a number costs, and where a false claim often fails.
+    for place, number in enumerate((low, high, high, *range(low + 1, high))):
+        before_us = work.left_us
+        holds, difference = _holds_at(claim, number, work)
         if holds is False:
             said = _said(claim.relation, difference, False)
             return Verdict(False, f"n = {number} is a counterexample: {said}", form.body, span)
         if holds is None:
             unsure = number if unsure is None else unsure
+        if place == 2 and (before_us - work.left_us) * (high - low) > work.left_us:
+            fitting = int(work.left_us / (before_us - work.left_us)) // 10 * 10
+            raise OutOfReach(f"its range would take too long; about {fitting} numbers would not")
     if unsure is not None:
         return Verdict(None, f"cannot tell at n = {unsure}", form.body, span)
     return Verdict(True, f"it holds for all {high - low + 1:,} numbers", form.body, span, worth=True)
+
+
+def _holds_at(claim: Claim, number: int, work: Work) -> tuple[bool | None, _Difference]:
+    """Test a claim for one number of its range."""
+    difference = _difference(claim, number, work)
+    unit = _stated_unit(claim)
+    if claim.relation == "~" or (claim.relation == "=" and unit is not None):
+        tolerance = _positive(claim.within, number, work) if claim.within else _number(unit or Fraction(0))
+        return bool(abs(difference.value) <= tolerance), difference
+    return _decided(claim.relation, difference), difference
 
 
 def _difference(claim: Claim, variable: int | None, work: Work) -> _Difference:
@@ -269,7 +276,7 @@ def _difference(claim: Claim, variable: int | None, work: Work) -> _Difference:
     vanishing = abs(fine) <= size * context.mpf(10) ** -(PRECISIONS_DIGITS[0] + 5)
     shrinking = abs(rough) <= size * context.mpf(10) ** -_SAME_DIGITS
     # Where numbers much larger than the sides were cancelled, agreement says nothing.
-    sound = largest_digits - float(context.log10(size)) < PRECISIONS_DIGITS[0] - _SAME_DIGITS + 5
+    sound = largest_digits - float(context.log10(size)) < PRECISIONS_DIGITS[0]
     zero = not known and bool(vanishing and shrinking and sound)
     if claim.relation not in ("=", "~"):
         fine = _real_part(context, fine, size)
@@ -312,7 +319,7 @@ def _said(relation: str, difference: _Difference, holds: bool | None) -> str:
     if difference.zero:
         return "both sides agree to all digits computed"
     gap = _shown(abs(difference.value))
-    if relation == "=":
+    if relation in ("=", "~"):
         return f"the sides differ by {gap}"
     return f"the sides are {gap} apart" + ("" if holds else ", the other way round")
 

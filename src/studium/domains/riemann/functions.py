@@ -18,7 +18,7 @@ from studium.domains.riemann.syntax import Call, Constant, Node, Number, Operati
 
 PRECISIONS_DIGITS = (25, 40)
 LARGEST_MAGNITUDE_DIGITS = 20_000
-BUDGET_US = 1_000_000
+BUDGET_US = 800_000
 TOPIC_FUNCTIONS = frozenset(
     {"zeta", "zeta'", "eta", "xi", "zero", "rho", "sigma", "H", "M", "mu", "phi", "primepi", "prime"}
     | {"li", "Li", "R", "theta", "psi", "Lambda", "lambda", "N", "Z"}
@@ -35,12 +35,12 @@ class Work:
     """What may still be spent on one reply."""
 
     def __init__(self, budget_us: float = BUDGET_US) -> None:
-        self._left_us = budget_us
+        self.left_us = budget_us
         self._paid: set[object] = set()
 
     def spend(self, cost_us: float) -> None:
-        self._left_us -= cost_us
-        if self._left_us < 0:
+        self.left_us -= cost_us
+        if self.left_us < 0:
             raise OutOfReach("it would take too long to compute")
 
     def spend_once(self, what: object, cost_us: float) -> None:
@@ -268,7 +268,7 @@ def _counted_zeros(height: float) -> int:
 def _of_factors(compute: Callable[[Any], int], largest: int = 10**60) -> Callable[["Calculator", Any], Any]:
     def function(c: Calculator, value: Any) -> Any:
         number = c.whole(value, largest)
-        c.work.spend(15 if number < 10_000 else 35 if number < 10**6 else 8000)
+        c.work.spend(15 if number < 100_000 else 35 if number < 10**6 else 8000)
         parts = primes.factors(number)
         if parts is None:
             raise OutOfReach("a number in it is too hard to factorise")

@@ -23,6 +23,7 @@ from studium.domains.riemann.syntax import (
     Token,
     Unreadable,
     Variable,
+    is_only_a_name,
     is_word,
     tokens_of,
     walk,
@@ -31,6 +32,7 @@ from studium.domains.riemann.syntax import (
 LONGEST_TEXT_CHARACTERS = 12_000
 MOST_CLAIMS = 12
 _LONGEST_LEFT_SIDE_TOKENS = 80
+_LONGEST_CHAIN = 4
 _RELATIONS = {"<", "<=", ">", ">=", "=", "~"}
 _UNKNOWN_SUMS = {"sum", "prod", "int", "integral", "lim", "limsup", "liminf", "oo", "infty", "infinity"}
 
@@ -81,7 +83,7 @@ _WITHIN = re.compile(
     r"(?:\s+(?:of|below|under|at\s+most|less\s+than|<=?))?|up\s+to\s+an?\s+error\s+of)\s*",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<=[.;!?])\s+|;|\n+|(?<!\.)\.(?=\s|$)")
+_SENTENCE_END = re.compile(r"(?<=[.;?])\s+|;|\n+|(?<!\.)\.(?=\s|$)")
 
 
 class Span(NamedTuple):
@@ -131,6 +133,8 @@ def read_claims(text: str) -> Reading:
 
 def plain(text: str) -> str:
     """Return a text in the one alphabet that the language is written in."""
+    # One space for many, so that no pattern below has to look far.
+    text = re.sub(r" ?\n[ \n]*", "\n", re.sub(r"[^\S\n]+", " ", text))
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda found: f"^({found[0].translate(_SUPERSCRIPTS)})", text)
     text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉ₙ]+", lambda found: f"_({found[0].translate(_SUBSCRIPTS)})", text)
     text = re.sub(r"π(?=\()", " primepi", text)
@@ -139,10 +143,11 @@ def plain(text: str) -> str:
     text = re.sub(r"(?<!\S)\*\*(?=\S)|(?<=\S)\*\*(?=[\s.,:;!?)]|$)|__", " ", text, flags=re.MULTILINE)
     text = text.replace("**", "^").replace("`", " ")
     text = _latex(text) if "\\" in text or "$" in text or "{" in text else text
-    text = re.sub(r"^\s*(?:[-*•>#]+\s+|\(?\d{1,3}[.)]\s+)+", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^ ?(?:[-*•>#]+ +|\(?\d{1,3}[.)] +)+", "", text, flags=re.MULTILINE)
     text = re.sub(r"\bprime_?pi\b|\bpi_function\b", "primepi", text)
     text = re.sub(r"\b(?:sigma_1|sigma_\(1\))(?=\s*\()", "sigma", text)
     text = re.sub(r"(?<=\d)[jI]\b", "i", text)
+    text = re.sub(r"(?<=[A-Za-z]{2})!(?=\s)", ".", text)
     text = re.sub(r"==+|:=", "=", text).replace("~=", "~").replace("=<", "<=").replace("=>", ">=")
     text = re.sub(r"~{2,}", "~", text)
     for words, sign in _FROM_WORDS:
@@ -219,6 +224,8 @@ def _chain(tokens: Sequence[Token], position: int) -> tuple[list[Node], list[str
     sides = [_left_side(tokens, position)]
     relations: list[str] = []
     while position < len(tokens) and tokens[position].text in _RELATIONS:
+        if len(relations) == _LONGEST_CHAIN:
+            raise Unreadable("the chain of comparisons is too long")
         relations.append(tokens[position].text)
         parser = Parser(tokens, position + 1)
         sides.append(parser.expression())
@@ -273,7 +280,8 @@ def _check_before(tokens: Sequence[Token], first: int) -> None:
     if before.text == "(" and first > 1 and tokens[first - 2].text == "_":
         raise Unreadable("only a part of an index could be read")
     name = before.text.casefold()
-    if name in _UNKNOWN_SUMS or before.text in ("+", "-", "*", "/", "^", "_", ")", "!", "|"):
+    part = before.text != "(" and not is_only_a_name(before) and _may_belong(before)
+    if name in _UNKNOWN_SUMS or part:
         raise Unreadable("only the end of an expression could be read")
     if is_word(before) and here.text == "(" and not here.spaced:
         raise Unreadable(f"{before.text[:20]!r} is no function known here")

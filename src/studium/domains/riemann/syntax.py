@@ -110,6 +110,11 @@ def is_word(token: Token) -> bool:
     )
 
 
+def is_only_a_name(token: Token) -> bool:
+    """Say whether a token names a function that is nothing without an argument: "the first zero"."""
+    return token.text in FUNCTIONS and token.text not in (CONSTANTS.keys() | VARIABLES | _NEED_NO_PARENTHESES)
+
+
 def number(text: str) -> Number:
     """Read a decimal. Raises Unreadable where it is too long to be meant."""
     plain = text.replace(",", "")
