@@ -10,6 +10,7 @@ weights. So a new model of a known engine starts from what the others taught (Ge
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import mul
 
 from studium.fleet.belief import Prior
 from studium.records.models import MemoryEstimate
@@ -132,11 +133,9 @@ class Pool:
         if features is None or not (formula.guesses or self._models):
             return Prior(None, formula.between, within, formula.floor)
         factors, covariance, misfit = self._fit()
-        predicted = math.fsum(factor * term for factor, term in zip(factors, features, strict=True))
+        predicted = sum(map(mul, factors, features))
         shares = [term / predicted for term in features]
-        unsure = math.fsum(
-            one * covariance[i][j] * other for i, one in enumerate(shares) for j, other in enumerate(shares)
-        )
+        unsure = _quadratic(covariance, shares)
         centre = -math.log(predicted) if formula.inverse else math.log(predicted)
         # A relative deviation as that of the logarithm, as a log-normal has it.
         return Prior(centre, math.sqrt(misfit + math.log1p(max(unsure, 0.0))), within, formula.floor)
@@ -167,11 +166,8 @@ class Pool:
 
     def _relative_squares(self, factors: Sequence[float]) -> float:
         """The sum of squared relative errors over all models counted."""
-        quadratic = math.fsum(
-            one * self._gram[i][j] * other for i, one in enumerate(factors) for j, other in enumerate(factors)
-        )
-        linear = math.fsum(one * moment for one, moment in zip(factors, self._moments, strict=True))
-        return quadratic - 2 * linear + self._models
+        linear = sum(map(mul, factors, self._moments))
+        return _quadratic(self._gram, factors) - 2 * linear + self._models
 
     def _solve(self, misfit: float) -> tuple[list[float], list[list[float]]]:
         precisions = [1 / loose**2 for loose in self.formula.looseness]
@@ -180,8 +176,13 @@ class Pool:
         for i, precision in enumerate(precisions):
             matrix[i][i] += precision
         covariance = _inverse(matrix)
-        factors = [math.fsum(a * b for a, b in zip(row, target, strict=True)) for row in covariance]
+        factors = [sum(map(mul, row, target)) for row in covariance]
         return [max(factor, _LEAST_SHARE) for factor in factors], covariance
+
+
+def _quadratic(matrix: Sequence[Sequence[float]], vector: Sequence[float]) -> float:
+    """Return vector' matrix vector."""
+    return sum(one * sum(map(mul, row, vector)) for one, row in zip(vector, matrix, strict=True))
 
 
 def _inverse(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
