@@ -135,6 +135,15 @@ def mixed_day(seed: int) -> Trace:
     return _trace("mixed-day", list({one.name: one for one in [*chats, *batch, training]}.values()), asks)
 
 
+def small(seed: int) -> Trace:
+    """Seven independent asks for three models of 2 to 8 GB within 30 s: small enough for the exact optimum."""
+    random = Random(f"small {seed}")
+    models = [model(f"model-{n}", random.choice((2.0, 3.3, 4.1, 5.5, 8.0))) for n in range(3)]
+    times = sorted(random.uniform(0.0, 30.0) for _ in range(7))
+    asks = [_ask(n, random.choice(models), at, _seconds(random, 8.0)) for n, at in enumerate(times)]
+    return _trace("small", models, asks)
+
+
 WORKLOADS: Mapping[str, Callable[[int], Trace]] = {
     "zipf-low": lambda seed: zipf(seed, rate_per_s=0.05, name="zipf-low"),
     "zipf-high": lambda seed: zipf(seed, rate_per_s=0.09, name="zipf-high"),
