@@ -4,6 +4,8 @@ import math
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from studium.fleet.belief import Prior, expected, learned
 from studium.fleet.quantiles import beta, incomplete_beta, student_t
@@ -113,7 +115,8 @@ def test_equal_measurements_do_not_make_a_forecast_certain():
     assert found.low < 0.1 < found.high
 
 
-def test_extreme_measurements_stay_numbers():
-    for value in (5e-324, 1.7e308):
-        found = forecast(after([value, 1.0, value]))
-        assert 0 <= found.low <= found.median <= found.high < math.inf
+@given(st.lists(st.floats(5e-324, 1.7e308), min_size=1, max_size=30), st.sampled_from([VAGUE, NOBODY_KNOWS]))
+def test_whatever_is_measured_the_forecast_stays_a_number(values: list[float], prior: Prior):
+    found = forecast(after(values, prior), prior)
+    assert 0 <= found.low <= found.median <= found.high < math.inf
+    assert found.observations == len(values)

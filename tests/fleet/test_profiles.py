@@ -193,6 +193,42 @@ def test_speeds_are_told_apart_only_where_the_first_token_was_timed():
     assert house.profiles.of(at_once).tokens_per_second == pytest.approx(21.0)
 
 
+def test_one_absurd_model_does_not_spoil_the_others():
+    house = House()
+    for index in range(3):
+        house.live(model(f"m{index}"), 100, seconds=1.0, memory=0.8)
+    before = known(house.profiles.forecast(ALPHA, estimate(100)).load_seconds)
+    house.profiles.estimated(model("absurd"), estimate(100))
+    for seconds in (5e-324, 1.7e308, 5e-324, 1.7e308):
+        house.profiles.loaded(model("absurd"), seconds=seconds, peak_bytes=None)
+    house.live(model("absurd"), 100, seconds=1.0, memory=0.8, runs=20)
+    after = known(house.profiles.forecast(ALPHA, estimate(100)).load_seconds)
+    assert after.median == pytest.approx(before.median, rel=0.1)
+
+
+def test_the_planner_is_told_the_median_of_the_forecast():
+    house = House()
+    for index in range(3):
+        house.live(model(f"m{index}"), 100, seconds=1.0, memory=0.8)
+    house.profiles.estimated(ALPHA, estimate(100))
+    found = house.profiles.forecast(ALPHA)
+    for quantity in Quantity:
+        assert house.profiles.median(ALPHA, quantity) == known(getattr(found, quantity)).median
+    assert house.profiles.median(model("stranger", "ollama"), Quantity.LOAD_SECONDS) is None
+
+
+def test_a_profile_is_as_small_after_ten_thousand_runs_as_after_ten():
+    """What makes reading one independent of the history; benchmarks/forecast.py measures it."""
+    house = House()
+    house.live(ALPHA, 100, seconds=1.0, memory=0.8, runs=10)
+    [early] = house.rows.values()
+    for number in range(10_000):
+        house.profiles.ran(ALPHA, run(memory_bytes=100 * MIB + number), generate_seconds=0.5)
+    [late] = house.rows.values()
+    assert len(str(late)) < 1.2 * len(str(early))
+    assert len(house.profiles.everywhere(ALPHA)) == 1
+
+
 def test_failures_are_a_rate_with_its_interval():
     house = House()
     for _ in range(30):

@@ -19,6 +19,8 @@ from studium.records.profiles import ModelProfile, Quantity
 MODELS_PRIOR = 2.0
 """How many models the nominal spread between models is worth, and RUNS_PRIOR runs that within one."""
 RUNS_PRIOR = 8.0
+MOST_LOGARITHM = 50.0
+"""What was measured beyond e^50, or below its reciprocal, teaches nothing of other models."""
 _LEAST_SHARE = 0.02  # no coefficient falls below this share of its nominal value
 
 
@@ -149,7 +151,7 @@ class Pool:
     def _row(self, estimate: MemoryEstimate | None, mean: float) -> list[float] | None:
         """The nominal summands as shares of what was measured: with the right factors they come to one."""
         terms = None if estimate is None else self._terms(estimate)
-        if terms is None:
+        if terms is None or abs(mean) > MOST_LOGARITHM:
             return None
         measured = math.exp(-mean if self.formula.inverse else mean)
         return [term / measured for term in terms]

@@ -9,6 +9,7 @@ from studium.fleet.situation import Device, Expected, Place, Rules, Situation, T
 from studium.fleet.tenancy import LEASE, House, Housed
 from studium.records.hardware import DeviceBudget
 from studium.records.models import ModelSpec
+from studium.records.profiles import Quantity
 
 # Stand in until something was measured: only the order of moves hangs on them.
 UNKNOWN_LOAD_S = 1.0
@@ -71,7 +72,7 @@ class Outlook:
         """Yield where `model` could live and at what cost; `needs` where nothing was learned."""
         for home in self.homes(model):
             actual = placed(self._shape(model), home)
-            profile = self._profiles.of(actual, self._house.limits.profile_device(home.name))
+            device = self._house.limits.profile_device(home.name)
             need = self.need_bytes(actual, home)
             need = needs.get(home.name) if need is None else need
             if need is None:
@@ -81,8 +82,8 @@ class Outlook:
             yield Place(
                 home.name,
                 need,
-                profile.load_seconds or UNKNOWN_LOAD_S,
-                profile.unload_seconds or 0.0,
+                self._profiles.median(actual, Quantity.LOAD_SECONDS, device) or UNKNOWN_LOAD_S,
+                self._profiles.median(actual, Quantity.UNLOAD_SECONDS, device) or 0.0,
                 home.slowdown,
             )
 

@@ -102,6 +102,16 @@ class Profiles:
         """
         return self.expect(self.of(model, device), estimate)
 
+    def median(self, model: ModelSpec, quantity: Quantity, device: str = "") -> float | None:
+        """Return what to expect of one quantity, for a model that never ran from its file and its like.
+
+        None where nothing is known. Cheaper than a whole `forecast`, for those who plan.
+        """
+        profile = self.of(model, device)
+        prior = self._pools(profile).without(profile, quantity).prior(profile.estimate)
+        prediction = predict(profile.spread(quantity), prior)
+        return None if prediction is None else prediction.quantile(0.5)
+
     def everywhere(self, model: ModelSpec) -> list[ModelProfile]:
         """Return the profiles of `model` in this shape, one for each device where it was loaded or ran."""
         key = profile_key(model)
