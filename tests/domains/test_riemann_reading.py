@@ -136,6 +136,39 @@ def test_the_end_of_an_expression_is_not_taken_for_the_whole(text: str):
     assert reading.unread
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "For all primes n from 3 to 100, sigma(n) = n + 1.",
+        "For some n between 2 and 100, M(n) > 1",
+        "There exists n in [2, 100] with M(n) > 1",
+        "sigma(n) < e^gamma n log log n fails at n = 5040.",
+        "It is not true that zeta(2) < 1.",
+        "Robin's ratio sigma(n)/(n log log n) at n = 5040 is about 1.7909",
+    ],
+)
+def test_what_is_not_said_of_every_number_is_not_read_so(text: str):
+    assert read_claims(text).claims == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "claims"),
+    [
+        ("<think>zeta(3) = 1.3? No.</think> zeta(3) = 1.20206", 1),
+        ("γ_1 = 14.134725..., γ_2 = 21.022040...", 2),
+        ("$\\sigma(n) \\leq H_n + e^{H_n} \\log H_n$ for all $1 \\leq n \\leq 100$ (1)", 1),
+        ("ζ'(0) = -½ log(2π)", 1),
+        ("Let T = 100. Then N(T) = 29!", 1),
+        ("For n=10^4: |M(n)| = 23 < sqrt(n) = 100", 3),
+        ("x = 10^6: π(x) = 78498 vs li(x) = 78627.5", 2),
+        ("```\nfrom mpmath import zeta\nx = zeta(2)\nprint(x)\n```", 0),
+        ("The 10th zero is approximately 49.7738", 0),
+    ],
+)
+def test_prose_around_claims(text: str, claims: int):
+    assert len(read_claims(text).claims) == claims
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=st.sampled_from("zeta(2)^gamn_10.5 <=>~|!,+-*/\\{}$\nπζ≤fromto"), max_size=200))
 def test_any_text_can_be_read(text: str):

@@ -49,11 +49,11 @@ def normal(node: Node, substitute: Fraction | None = None) -> Sum:
 
 
 def text_of(terms: Sum) -> str:
-    """Return a form as text that can be read again, leading term first."""
+    """Return a form as text that can be read again, what is added before what is taken away."""
     if not terms:
         return "0"
     written = ""
-    for monomial in sorted(terms, key=_rank):
+    for monomial in sorted(terms, key=lambda monomial: (terms[monomial] < 0, _rank(monomial))):
         term = _term(monomial, terms[monomial])
         written += f" - {term[1:]}" if term.startswith("-") and written else f" + {term}" if written else term
     return written

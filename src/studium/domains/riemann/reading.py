@@ -45,7 +45,7 @@ _LETTERS = {
     "≈": " ~ ", "≃": " ~ ", "≅": " ~ ", "∼": " ~ ", "≠": " != ", "·": "*", "⋅": "*", "×": "*", "∗": "*",
     "−": "-", "–": "-", "÷": "/", "±": " within ", "√": " sqrt ", "∞": " infinity ", "∑": " sum ",
     "∏": " prod ", "∫": " int ", "∀": " for all ", "∈": " in ", "…": "...", "′": "'", "’": "'", "∣": "|",
-    "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+    "½": "(1/2)", "⅓": "(1/3)", "¼": "(1/4)", "¾": "(3/4)", "⅛": "(1/8)", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
 }  # fmt: skip
 _SIGNS = {
     r"leqslant|leq|le|lt(?=eq)": " <= ", r"geqslant|geq|ge": " >= ", r"lt": " < ", r"gt": " > ",
@@ -69,7 +69,7 @@ _VALUE = r"\d[\d.]*(?:,\d{3})*(?:[eE]\d{1,2}|\s?\^\s?\(?\d{1,2}\)?)?"
 _RANGES = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"(?:(?<![a-z])(?P<name>[nxkmtsT])\s*)?(?<![a-z])(?:from|between)\s+(?P<low>{_VALUE})\s+"
+        rf"(?:(?<![a-z])(?P<name>[nxkmtsT])\s*)?(?<![a-z])(?:from|between|in\s+the\s+range(?:\s+of)?)\s+(?P<low>{_VALUE})\s+"
         rf"(?:up\s+)?(?:to|and|through|until)\s+(?P<high>{_VALUE})",
         rf"(?<![a-z])(?P<name>[nxkmtsT])\s+in\s+(?:the\s+)?(?:range\s+|interval\s+)?"
         rf"[\[({{]\s*(?P<low>{_VALUE})\s*(?:,|\.\.+|to)\s*(?:(?:\d+\s*,\s*)*\.\.+\s*,?\s*)?(?P<high>{_VALUE})\s*[\])}}]",
@@ -81,6 +81,16 @@ _RANGES = [
 _WITHIN = re.compile(
     r"[\s,(]*(?:to\s+|correct\s+to\s+)?(?:within|\+/-|with\s+(?:an?\s+)?(?:error|tolerance)"
     r"(?:\s+(?:of|below|under|at\s+most|less\s+than|<=?))?|up\s+to\s+an?\s+error\s+of)\s*",
+    re.IGNORECASE,
+)
+_NAME = r"(?:(?:of )?(?:whole |positive )?(?:numbers?|integers?|values?) )?(?:of )?[nxkmtsT]\b"
+_OTHER_NUMBERS = re.compile(
+    rf"\b(?:primes?|odd|even|composite|square-?free|real|some|exists?(?: an?)?|at least one|most|many) {_NAME}",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"\b(?:fails?|false|violated?|violates|untrue|incorrect|wrong|counter-?examples?|contradicts?|not true|not hold"
+    r"|n't hold|refuted?|would be|were)\b",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"(?<=[.;?])\s+|;|\n+|(?<!\.)\.(?=\s|$)")
@@ -122,6 +132,7 @@ def read_claims(text: str) -> Reading:
     claims: list[Claim] = []
     unread: list[str] = []
     spans: dict[str, Span] = {}
+    text = text.rpartition("</think>")[2]  # a model that thinks aloud claims nothing while it does
     for sentence in _SENTENCE_END.split(plain(text[:LONGEST_TEXT_CHARACTERS])):
         if len(claims) >= MOST_CLAIMS or len(unread) >= MOST_CLAIMS:
             break
@@ -147,6 +158,7 @@ def plain(text: str) -> str:
     text = re.sub(r"\bprime_?pi\b|\bpi_function\b", "primepi", text)
     text = re.sub(r"\b(?:sigma_1|sigma_\(1\))(?=\s*\()", "sigma", text)
     text = re.sub(r"(?<=\d)[jI]\b", "i", text)
+    text = re.sub(r"\b(log|ln)(?:log|ln)\b", r"\1 \1", text)
     text = re.sub(r"(?<=[A-Za-z]{2})!(?=\s)", ".", text)
     text = re.sub(r"==+|:=", "=", text).replace("~=", "~").replace("=<", "<=").replace("=>", ">=")
     text = re.sub(r"~{2,}", "~", text)
@@ -176,6 +188,8 @@ def _latex(text: str) -> str:
 def _sentence(sentence: str, spans: dict[str, Span]) -> tuple[list[Claim], list[str]]:
     """Read one sentence; `spans` holds what is known of each variable and is added to."""
     stated: dict[str, Span] = {}
+    denied = _DENIED.search(sentence) is not None
+    other_numbers = _OTHER_NUMBERS.search(sentence) is not None
     for pattern in _RANGES:
         for match in pattern.finditer(sentence):
             name = match.groupdict().get("name") or "n"
@@ -197,10 +211,22 @@ def _sentence(sentence: str, spans: dict[str, Span]) -> tuple[list[Claim], list[
             unread.append(str(problem))
             position += 1
             continue
+        if denied:
+            unread.append("it is said to fail; state the opposite")
+            continue
         condition = _condition(sides, relations)
         if condition:
             name, span = condition
             stated[name] = _narrowed(stated.get(name), span)
+            continue
+        if relations[0] == "=" and isinstance(sides[0], Variable):
+            # "at n = 5040 is about 1.79": of what, stands before and cannot be told.
+            named = _condition(sides[:2], relations[:1])
+            stated |= {named[0]: named[1]} if named else {}
+            unread.append("it only gives a number a name")
+            continue
+        if other_numbers and any(_has_variable(side) for side in sides):
+            unread.append("of ranges, only all whole numbers from one to another are understood")
             continue
         claims += [
             Claim(sides[place], relation, sides[place + 1], None, within)
@@ -208,6 +234,10 @@ def _sentence(sentence: str, spans: dict[str, Span]) -> tuple[list[Claim], list[
         ]
     spans.update(stated)
     return [_placed(claim, stated, spans) for claim in claims], unread
+
+
+def _has_variable(node: Node) -> bool:
+    return any(isinstance(part, Variable) for part in walk(node))
 
 
 def _placed(claim: Claim, stated: dict[str, Span], spans: dict[str, Span]) -> Claim:

@@ -289,9 +289,10 @@ class Parser:
             return False
         if token.kind == "name":
             return not is_word(token) and token.text not in ("p", "rho", "zero", "I")
-        if token.text == "(":  # "(see below)" is prose
-            inside = self._tokens[self.position + 1 : self.position + 2]
-            return bool(inside) and not is_word(inside[0])
+        if token.text == "(":  # "(see below)" is prose, " (3)" the number of an equation
+            inside = self._tokens[self.position + 1 : self.position + 3]
+            tag = token.spaced and [part.text for part in inside[1:]] == [")"] and inside[0].text.isdigit()
+            return bool(inside) and not is_word(inside[0]) and not tag
         return token.text == "|" and not self._inside_bars
 
     def _peek(self) -> Token | None:

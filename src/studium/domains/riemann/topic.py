@@ -50,6 +50,7 @@ class Riemann:
     def judge(self, assignment: Assignment, reply: str, known: Collection[str]) -> Judgement:
         from studium.domains.riemann.check import locked_check
         from studium.domains.riemann.functions import Work
+        from studium.domains.riemann.normal import on_topic
         from studium.domains.riemann.reading import read_claims
 
         if abstains(reply):
@@ -57,7 +58,7 @@ class Riemann:
         claims, unread = read_claims(reply)
         verdicts = locked_check(claims, Work())
         tested = [verdict for verdict in verdicts if verdict.holds is not None]
-        keys = tuple(dict.fromkeys(verdict.key for verdict in tested))
+        keys = tuple(dict.fromkeys(verdict.key for verdict in tested if on_topic(verdict.body)))
         if not tested:
             return Judgement(None, False, (), _why_untested(reply, [v.reason for v in verdicts], unread))
         false = next((verdict for verdict in tested if not verdict.holds), None)
