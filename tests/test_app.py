@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 import studium
-from studium.app import build_engines, memory_budget, open_studium
+from studium.app import build_engines, device_budgets, memory_budget, open_studium
 from studium.config import Config, load_config
 from studium.errors import ConfigurationError
 from studium.records.answers import AnswerStatus
+from studium.records.hardware import DeviceKind
 from studium.registry import build_roster
 
 SCRIPT = "models: {alpha: {default: 'Answer: 4'}, beta: {default: 'Answer: 4'}}\n"
@@ -71,6 +72,28 @@ def test_a_declared_budget_is_taken_as_it_is_and_another_is_detected(tmp_path: P
     assert memory_budget(config).bytes == 300 * 2**20
     detected = memory_budget(declared(tmp_path, "{}\n"))
     assert detected.bytes > 0 and "declared" not in detected.source
+
+
+def test_declared_devices_are_taken_in_their_order_with_a_margin_of_a_tenth(tmp_path: Path):
+    text = (
+        "fleet: {devices: [{name: card, memory: 4GiB, kind: gpu}, {name: ram, memory: 8GiB, slowdown: 6}]}\n"
+    )
+    config = declared(tmp_path, text)
+    card, ram = device_budgets(config, build_roster(config))
+    assert (card.kind, card.gpu, card.bytes, card.offload) == (DeviceKind.GPU, 0, 4 * 2**30, False)
+    assert (ram.kind, ram.slowdown, ram.offload) == (DeviceKind.CPU, 6, True)
+    assert card.margin_bytes == 4 * 2**30 // 10
+    assert memory_budget(config).bytes == 4 * 2**30
+
+
+async def test_the_limits_of_the_configuration_reach_the_fleet(tmp_path: Path):
+    text = "fleet: {memory_budget: 300MiB, max_models_at_once: 2, safety_margin: 7MiB}\n"
+    async with open_studium(
+        declared(tmp_path, text + TEAM.format(script=tmp_path / "script.yaml"))
+    ) as studium:
+        limits = studium.fleet.residency.limits
+        assert limits.max_models == 2
+        assert [(home.bytes, home.margin_bytes) for home in limits.homes] == [(300 * 2**20, 7 * 2**20)]
 
 
 async def test_what_was_learned_is_known_after_a_restart(tmp_path: Path):

@@ -2,9 +2,10 @@
 
 import psutil
 
-from studium.hardware import detect_budget, read_memory, snapshot
+from studium.hardware import available_bytes, detect_budget, detect_devices, read_memory, snapshot
+from studium.records.hardware import DeviceKind, Gpu, HardwareSnapshot
 
-MIB = 1024**2
+MIB, GIB = 1024**2, 1024**3
 
 
 def test_a_snapshot_adds_up():
@@ -43,12 +44,30 @@ def test_without_limits_the_machine_counts(tmp_path):
     assert read_memory(tmp_path, tmp_path / "absent").total == psutil.virtual_memory().total
 
 
+def test_every_gpu_is_a_device_and_main_memory_the_way_out():
+    gpus = (Gpu("small", 8 * GIB, 4 * GIB, 4 * GIB), Gpu("large", 24 * GIB, 4 * GIB, 20 * GIB))
+    devices = detect_devices(GIB, HardwareSnapshot(0.0, 32 * GIB, 16 * GIB, 16 * GIB, 0.0, gpus))
+    assert [(one.name, one.kind, one.bytes // GIB, one.gpu) for one in devices] == [
+        ("gpu1", DeviceKind.GPU, 19, 1),
+        ("gpu0", DeviceKind.GPU, 3, 0),
+        ("memory", DeviceKind.CPU, 15, None),
+    ]
+    assert devices[-1].offload and devices[-1].slowdown > 1
+
+
+def test_without_a_gpu_main_memory_is_the_one_device_at_full_speed():
+    (memory,) = detect_devices(GIB, HardwareSnapshot(0.0, 32 * GIB, 16 * GIB, 16 * GIB, 0.0))
+    assert (memory.bytes, memory.slowdown, memory.offload) == (15 * GIB, 1.0, False)
+    free = available_bytes([memory])["memory"]
+    assert 0 < free <= psutil.virtual_memory().total
+
+
 def control_group(root, *, limit, used, cache):
     inner = root / "outer" / "inner"
     inner.mkdir(parents=True)
     (inner / "memory.max").write_text(f"{limit}\n")
     (inner / "memory.current").write_text(f"{used}\n")
-    (inner / "memory.stat").write_text(f"anon 5\ninactive_file {cache}\n")
+    (inner / "memory.stat").write_text(f"anon 5\ninactive_file {cache // 2}\nactive_file {cache // 2}\n")
     membership = root / "cgroup"
     membership.write_text("0::/outer/inner\n")
     return membership

@@ -4,17 +4,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from studium.config import Config, EngineConfig
 from studium.engines.protocol import Engine
 from studium.errors import ConfigurationError
 from studium.fleet import Fleet
-from studium.fleet.residency import Limits
-from studium.hardware import detect_budget, snapshot
+from studium.fleet.limits import Limits
+from studium.hardware import MAIN_MEMORY, available_bytes, detect_budget, detect_devices, snapshot
 from studium.records.answers import Answer, Complexity, Query
-from studium.records.hardware import MemoryBudget
+from studium.records.hardware import DeviceBudget, DeviceKind, MemoryBudget
 from studium.records.messages import Message
 from studium.registry import Roster, build_roster
 from studium.serve import Ensemble, EnsembleLimits
@@ -53,19 +54,22 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
     """
     roster = build_roster(config)
     engines = build_engines(config, roster)
-    budget = memory_budget(config)
+    devices = device_budgets(config, roster)
     store = await asyncio.to_thread(open_store, config.workspace / STORE_FILE)
     fleet = Fleet(
         engines,
         Limits(
-            budget.bytes,
+            devices[0].bytes,
             config.fleet.max_models_at_once,
             config.fleet.load_timeout_s,
             config.fleet.patience_s,
+            devices=devices,
+            leave_s=config.fleet.lease_leave_s,
         ),
         known=await asyncio.to_thread(store.profiles),
         save_profile=store.save_profile,
         record_run=store.record_run,
+        available=lambda: available_bytes(devices),
     )
     ensemble = Ensemble(
         fleet,
@@ -76,7 +80,15 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
     fleet.start()
     watch = asyncio.create_task(_watch_hardware(store), name="hardware snapshots")
     try:
-        yield Studium(config, roster, store, fleet, ensemble, budget, time.time())
+        yield Studium(
+            config,
+            roster,
+            store,
+            fleet,
+            ensemble,
+            MemoryBudget(devices[0].bytes, devices[0].source),
+            time.time(),
+        )
     finally:
         watch.cancel()
         with suppress(asyncio.CancelledError):
@@ -86,11 +98,65 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
 
 
 def memory_budget(config: Config) -> MemoryBudget:
-    """Return what models may occupy together: as declared, else what is free now less the margin."""
+    """Return what models may occupy where they are preferred: as declared, else what is free less the margin."""
     declared = config.fleet.memory_budget_bytes
     if declared is not None:
         return MemoryBudget(declared, "declared as fleet.memory_budget")
+    if config.fleet.devices:
+        first = config.fleet.devices[0]
+        return MemoryBudget(first.memory_bytes, f"declared for {first.name} in fleet.devices")
     return detect_budget(config.fleet.safety_margin_bytes)
+
+
+def device_budgets(config: Config, roster: Roster) -> tuple[DeviceBudget, ...]:
+    """Return the devices models may live on, those preferred first: as declared, else what is detected.
+
+    A declared budget keeps a smaller margin, a tenth of itself at most: its author has thought of the rest.
+    """
+    fleet = config.fleet
+    if fleet.devices:
+        return _declared_devices(config)
+    now = snapshot()
+    wants_gpu = any(
+        model.gpu_layers or _kind_of(model.engine, config) == "ollama" for model in roster.models.values()
+    )
+    detected = detect_devices(fleet.safety_margin_bytes, now)
+    if fleet.memory_budget_bytes is None:
+        return detected if wants_gpu else detected[-1:]
+    home = detected[0] if wants_gpu else detected[-1]
+    return (
+        replace(
+            home,
+            name=MAIN_MEMORY,
+            bytes=fleet.memory_budget_bytes,
+            source="declared as fleet.memory_budget",
+            margin_bytes=_declared_margin(config, fleet.memory_budget_bytes),
+            slowdown=1.0,
+            offload=False,
+        ),
+    )
+
+
+def _declared_devices(config: Config) -> tuple[DeviceBudget, ...]:
+    gpus = count()
+    kinds = [DeviceKind(device.kind) for device in config.fleet.devices]
+    return tuple(
+        DeviceBudget(
+            device.name,
+            kind,
+            device.memory_bytes,
+            f"declared for {device.name} in fleet.devices",
+            _declared_margin(config, device.memory_bytes),
+            device.slowdown,
+            gpu=next(gpus) if kind is DeviceKind.GPU else None,
+            offload=kind is DeviceKind.CPU and DeviceKind.GPU in kinds,
+        )
+        for device, kind in zip(config.fleet.devices, kinds, strict=True)
+    )
+
+
+def _declared_margin(config: Config, budget_bytes: int) -> int:
+    return min(config.fleet.safety_margin_bytes, budget_bytes // 10)
 
 
 def build_engines(config: Config, roster: Roster) -> dict[str, Engine]:
@@ -100,6 +166,11 @@ def build_engines(config: Config, roster: Roster) -> dict[str, Engine]:
         if model.engine not in engines:
             engines[model.engine] = _engine(model.engine, config.engines.get(model.engine))
     return engines
+
+
+def _kind_of(engine: str, config: Config) -> str:
+    declared = config.engines.get(engine)
+    return declared.kind if declared else engine
 
 
 def _engine(name: str, declared: EngineConfig | None) -> Engine:

@@ -6,14 +6,18 @@ come from NVML, which is imported only here and whose absence is an ordinary ans
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
-from studium.records.hardware import Gpu, HardwareSnapshot, MemoryBudget
+from studium.records.hardware import DeviceBudget, DeviceKind, Gpu, HardwareSnapshot, MemoryBudget
 
+MAIN_MEMORY = "memory"
+# What an ask is taken to need longer on the processor than on a GPU, until both were measured.
+CPU_SLOWDOWN = 8.0
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP_OF_THIS_PROCESS = Path("/proc/self/cgroup")
 
@@ -44,13 +48,50 @@ def detect_budget(margin_bytes: int) -> MemoryBudget:
     Where there is a GPU this is the free memory of the largest one, else main memory.
     """
     now = snapshot()
-    if now.gpus:
-        roomiest = max(now.gpus, key=lambda gpu: gpu.vram_free_bytes)
-        return MemoryBudget(
-            max(0, roomiest.vram_free_bytes - margin_bytes),
-            f"free memory of {roomiest.name}, less the margin",
+    devices = detect_devices(margin_bytes, now)
+    roomiest = max(devices, key=lambda device: (device.kind is DeviceKind.GPU, device.bytes))
+    return MemoryBudget(roomiest.bytes, roomiest.source)
+
+
+def detect_devices(margin_bytes: int, now: HardwareSnapshot) -> tuple[DeviceBudget, ...]:
+    """Return every GPU, the roomiest first, then main memory, each with what is free less `margin_bytes`.
+
+    Beside a GPU main memory takes models that find no place there, and is CPU_SLOWDOWN times as slow.
+    """
+    gpus = [
+        DeviceBudget(
+            f"gpu{number}",
+            DeviceKind.GPU,
+            max(0, gpu.vram_free_bytes - margin_bytes),
+            f"free memory of {gpu.name}, less the margin",
+            margin_bytes,
+            gpu=number,
         )
-    return MemoryBudget(max(0, now.ram_available_bytes - margin_bytes), "free main memory, less the margin")
+        for number, gpu in enumerate(now.gpus)
+    ]
+    gpus.sort(key=lambda device: -device.bytes)
+    memory = DeviceBudget(
+        MAIN_MEMORY,
+        DeviceKind.CPU,
+        max(0, now.ram_available_bytes - margin_bytes),
+        "free main memory, less the margin",
+        margin_bytes,
+        slowdown=CPU_SLOWDOWN if gpus else 1.0,
+        offload=bool(gpus),
+    )
+    return (*gpus, memory)
+
+
+def available_bytes(devices: Sequence[DeviceBudget]) -> dict[str, int]:
+    """Return what is free on each device now, main memory's for all that share it. Takes milliseconds."""
+    gpus = read_gpus() if any(device.kind is DeviceKind.GPU for device in devices) else ()
+    free: dict[str, int] = {}
+    for device in devices:
+        if device.kind is DeviceKind.CPU:
+            free[device.name] = read_memory().available
+        elif device.gpu is not None and device.gpu < len(gpus):
+            free[device.name] = gpus[device.gpu].vram_free_bytes
+    return free
 
 
 def read_memory(root: Path = CGROUP_ROOT, membership: Path = CGROUP_OF_THIS_PROCESS) -> Memory:
@@ -126,9 +167,15 @@ def _number(path: Path) -> int | None:
 
 
 def _reclaimable(group: Path) -> int:
-    """Return the file cache the kernel would drop first; it counts as used but is there for the taking."""
+    """Return the file cache, which counts as used and is there for the taking, as in the kernel's MemAvailable.
+
+    Models that are mapped from their files are part of it.
+    """
     try:
         fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return int(fields.get("inactive_file") or fields.get("total_inactive_file") or 0)
+        return sum(
+            int(fields.get(name) or fields.get(f"total_{name}") or 0)
+            for name in ("inactive_file", "active_file")
+        )
     except (OSError, ValueError):
         return 0

@@ -157,6 +157,22 @@ WRONG = {
     "wrong unit": ("fleet: {memory_budget: 6 gigs}\n", "'6 gigs'", "gib"),
     "negative duration": ("fleet: {patience: -5s}\n", "'-5s'", "such as 30s"),
     "no duration": ("fleet: {patience: 0s}\n", "'0s'", "longer than zero"),
+    "two budgets": (
+        "fleet: {memory_budget: 1GiB, devices: [{name: a, memory: 1GiB}]}\n",
+        "are both given",
+        "one budget, or the memory of each device",
+    ),
+    "device twice": (
+        "fleet: {devices: [{name: a, memory: 1GiB}, {name: a, memory: 2GiB}]}\n",
+        "'a' is already used",
+        "each name once in fleet.devices",
+    ),
+    "device without memory": ("fleet: {devices: [{name: a}]}\n", "has no 'memory'", "memory:"),
+    "unknown device": (
+        "fleet: {devices: [{name: a, memory: 1GiB, kind: tpu}]}\n",
+        "'tpu'",
+        "one of cpu, gpu",
+    ),
     "negative size": ("fleet: {memory_budget: -1GiB}\n", "'-1GiB'", "or auto"),
     "absurd size": (f"fleet: {{memory_budget: {'9' * 38}TB}}\n", "999", "fits"),
     "absurd integer": (f"server: {{port: {'9' * 5000}}}\n", "999", "a whole number"),

@@ -91,9 +91,11 @@ def _shown(path: str, value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int) and key in {"memory_budget", "safety_margin", "max_body"}:
+    if isinstance(value, int) and key in {"memory_budget", "memory", "safety_margin", "max_body"}:
         return format_size(value)
-    if isinstance(value, float) and (key.endswith("timeout") or key in {"heartbeat", "patience"}):
+    if isinstance(value, float) and (
+        key.endswith("timeout") or key in {"heartbeat", "patience", "lease_leave"}
+    ):
         return format_duration(value)
     if isinstance(value, tuple):
         return ", ".join(map(str, value))

@@ -17,6 +17,7 @@ from studium.config.loading import (
 from studium.config.schema import (
     COMPLEXITIES,
     ComplexityLimits,
+    DeviceConfig,
     EngineConfig,
     EnsembleConfig,
     FleetConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "WORKSPACE_VARIABLE",
     "ComplexityLimits",
     "Config",
+    "DeviceConfig",
     "EngineConfig",
     "EnsembleConfig",
     "FleetConfig",

@@ -14,7 +14,7 @@ from typing import Any
 from studium.config.document import Listing, Node, Scalar, Table, read_document
 from studium.config.kinds import NAME_PATTERN
 from studium.config.reading import Reading, join, key_of
-from studium.config.schema import COMPLEXITIES, ModelConfig, Settings, StudentConfig
+from studium.config.schema import COMPLEXITIES, DeviceConfig, ModelConfig, Settings, StudentConfig
 from studium.errors import ConfigurationError
 
 FILE_NAME = "studium.yaml"
@@ -137,8 +137,9 @@ def _check_together(settings: Settings, document: Table, origins: Mapping[str, s
         _check_limits(settings, name, origins)
     for name in settings.engines:
         _check_engine_name(name, document)
-    _refuse_duplicates("models", settings.models, document)
-    _refuse_duplicates("students", settings.students, document)
+    _refuse_duplicates("models", settings.models, document.entries.get("models"))
+    _refuse_duplicates("students", settings.students, document.entries.get("students"))
+    _check_devices(settings, document, origins)
     for student in settings.students:
         _check_model_of(student, settings, origins)
 
@@ -168,10 +169,23 @@ def _check_engine_name(name: str, document: Table) -> None:
     )
 
 
+def _check_devices(settings: Settings, document: Table, origins: Mapping[str, str]) -> None:
+    fleet = document.entries.get("fleet")
+    listing = fleet.entries.get("devices") if isinstance(fleet, Table) else None
+    _refuse_duplicates("fleet.devices", settings.fleet.devices, listing)
+    if settings.fleet.devices and settings.fleet.memory_budget_bytes is not None:
+        raise ConfigurationError(
+            f"{origins['fleet.memory_budget']}: fleet.memory_budget and fleet.devices are both given",
+            expected="one budget, or the memory of each device",
+            try_next="remove one of the two",
+        )
+
+
 def _refuse_duplicates(
-    section: str, items: tuple[ModelConfig, ...] | tuple[StudentConfig, ...], document: Table
+    section: str,
+    items: tuple[ModelConfig, ...] | tuple[StudentConfig, ...] | tuple[DeviceConfig, ...],
+    listing: Node | None,
 ) -> None:
-    listing: Node | None = document.entries.get(section)
     first: dict[str, str] = {}
     for number, item in enumerate(items):
         origin = listing.items[number].origin if isinstance(listing, Listing) else DEFAULT

@@ -15,6 +15,7 @@ from studium.config.units import GIB, MIB
 
 COMPLEXITIES = ("simple", "medium", "complex", "expert")
 TIERS = ("fast", "balanced", "quality")
+DEVICE_KINDS = ("cpu", "gpu")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 Seconds = Annotated[float, Duration()]
@@ -58,14 +59,33 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceConfig:
+    """Memory that models share, the devices preferred first. The first of kind gpu is GPU 0, and so on.
+
+    `slowdown` is how many times as long an ask takes there as where its model was measured.
+    """
+
+    name: Name
+    memory_bytes: Annotated[int, Size(least=MIB)]
+    kind: Annotated[str, Choice(DEVICE_KINDS)] = "cpu"
+    slowdown: Annotated[float, Number(1, 1000)] = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class FleetConfig:
-    """Who may be in memory. `memory_budget_bytes` None: detected, less `safety_margin_bytes`."""
+    """Who may be in memory. `memory_budget_bytes` None: detected, less `safety_margin_bytes`.
+
+    `devices` are declared instead of one budget, where models have several places to live. `lease_leave_s`
+    is how long a training run may take to give its memory back before it is reported.
+    """
 
     memory_budget_bytes: Annotated[int | None, Size(automatic="auto", least=MIB)] = None
     safety_margin_bytes: Bytes = GIB
     max_models_at_once: Count = 6
     load_timeout_s: Seconds = 60.0
     patience_s: Seconds = 10.0
+    devices: tuple[DeviceConfig, ...] = ()
+    lease_leave_s: Seconds = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
     taken = budget + margin - free - ours
 
-on each device. A model that is coming or going holds some amount between nothing and what was set aside
+on each device; devices of main memory share what is free there, and what is taken is divided among them
+as their budgets are. A model that is coming or going holds some amount between nothing and what was set aside
 for it, so while one does, `taken` is only known to lie between two bounds: it stays what it was, or moves
 to the nearer bound. Memory that a process shares with the page cache counts as free, as the kernel has it.
 """
@@ -41,17 +42,26 @@ class Elsewhere:
         """
         holdings = list(ours)
         noticed: dict[str, int] = {}
-        for device in self._devices:
-            if device.name not in available:
+        for pool in _pools(self._devices):
+            if pool[0].name not in available:
                 continue
-            missing = device.bytes + device.margin_bytes - available[device.name]
-            here = [one for one in holdings if one.device == device.name]
+            names = {device.name for device in pool}
+            budget = sum(device.bytes for device in pool)
+            margin = max(device.margin_bytes for device in pool)
+            missing = budget + margin - available[pool[0].name]
+            here = [one for one in holdings if one.device in names]
             least, most = (missing - sum(one.most for one in here), missing - sum(one.least for one in here))
-            taken = min(max(self._taken.get(device.name, 0), least, 0), max(most, 0))
-            self._taken[device.name] = taken
-            slack = device.margin_bytes * UNNOTICED_MARGIN_SHARE
-            noticed[device.name] = min(taken, device.bytes) if taken > slack else 0
+            taken = min(max(self._taken.get(pool[0].name, 0), least, 0), max(most, 0))
+            self._taken[pool[0].name] = taken
+            shown = min(taken, budget) if taken > margin * UNNOTICED_MARGIN_SHARE else 0
+            noticed |= {device.name: shown * device.bytes // max(budget, 1) for device in pool}
         return noticed
+
+
+def _pools(devices: Sequence[DeviceBudget]) -> list[list[DeviceBudget]]:
+    """Return the devices that share their memory together: all of main memory, each GPU alone."""
+    main = [device for device in devices if device.kind is DeviceKind.CPU]
+    return [[device] for device in devices if device.kind is DeviceKind.GPU] + ([main] if main else [])
 
 
 def held_bytes(residence: Residence, kind: DeviceKind) -> int | None:

@@ -353,6 +353,7 @@ def _settings(model: ModelSpec, path: Path, header: GgufHeader) -> WorkerSetting
         # A file that does not say how it pools would give one vector per token.
         pooling_mean=model.embeddings and f"{architecture}.pooling_type" not in header.metadata,
         adapters=tuple(str(_existing(model, adapter)) for adapter in model.adapters),
+        gpu=model.gpu,
     )
 
 

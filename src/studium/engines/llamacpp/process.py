@@ -36,6 +36,7 @@ _SERVER_ENVIRONMENT = {
     "LLAMA_ARG_LOG_VERBOSITY": "1",
     "LLAMA_LOG_VERBOSITY": "1",  # its name in older builds
 }
+_VISIBLE_GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
 # How llama.cpp, C++ and CUDA say that memory ran out.
 _NO_MEMORY = ("failed to allocate", "insufficient memory", "out of memory", "bad_alloc", "MemoryError")
 
@@ -54,6 +55,7 @@ class WorkerSettings:
     embeddings: bool
     pooling_mean: bool
     adapters: tuple[str, ...]
+    gpu: int | None = None
 
 
 class Worker:
@@ -181,6 +183,8 @@ async def _spawn(settings: WorkerSettings, program: list[str], environment: dict
         "program": program,
         "environment": {**environment, "LLAMA_API_KEY": api_key},
     }
+    # Seen by the worker as its only one, under whatever name its build of llama.cpp knows it.
+    gpu = {} if settings.gpu is None else {name: str(settings.gpu) for name in _VISIBLE_GPUS}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
@@ -188,6 +192,7 @@ async def _spawn(settings: WorkerSettings, program: list[str], environment: dict
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},  # NVML's order
         start_new_session=True,  # Ctrl-C is for us; we end the workers ourselves
     )
     worker = Worker(settings.name, process, api_key)
