@@ -9,7 +9,6 @@ reading cost is taken with a history of many runs in the same store.
 """
 
 import asyncio
-import sqlite3
 import tempfile
 import time
 from collections import defaultdict
@@ -18,11 +17,10 @@ from dataclasses import dataclass
 from operator import mul
 from pathlib import Path
 from random import Random
-from statistics import fmean, median, quantiles
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
-
+from benchmarks.history import reading
 from benchmarks.random_models import write_random_gguf
 from benchmarks.report import Aim, Report, run, say
 from studium.engines.llamacpp.engine import LlamaCppEngine
@@ -32,11 +30,9 @@ from studium.fleet.formulas import FORMULAS
 from studium.fleet.profiles import Profiles
 from studium.records.messages import Ask, Message, Reply, Sampling
 from studium.records.models import MemoryEstimate, ModelSpec
-from studium.records.profiles import Forecast, ModelProfile, Quantity, Range
+from studium.records.profiles import Forecast, Quantity, Range
 from studium.records.runs import StudentRun
 from studium.registry import embedded_students
-from studium.store import open_store, schema
-from studium.store.profiles import profile_from_row
 
 SEED = 4_202_611
 MIB = 2**20
@@ -73,11 +69,12 @@ async def _measure(quick: bool) -> Report:
         models = _models(Path(folder), (50, 120) if quick else (50, 120, 250, 500))
         rounds = await _all_rounds(models)
         by_model = {model.name: [one for one in rounds if one.model == model] for model in models}
-        reading, reading_row = _reading(Path(folder), rounds, 300_000 if quick else 10_000_000)
+        history = 300_000 if quick else 10_000_000
+        cost, cost_row = reading(Path(folder), models, lambda profiles: _teach_all(profiles, rounds), history)
     errors = _errors(by_model)
-    rows = [*_error_rows(errors), *_coverage_rows(rounds), reading_row]
+    rows = [*_error_rows(errors), *_coverage_rows(rounds), cost_row]
     aims = [_error_aim(quantity, errors[3]) for quantity in JUDGED]
-    aims += [_coverage_aim(rounds), reading]
+    aims += [_coverage_aim(rounds), cost]
     return Report(rows, aims, [f"{len(models)} models, {len(rounds)} rounds, {ASKS_A_ROUND} asks a round"])
 
 
@@ -145,9 +142,13 @@ def _teach(profiles: Profiles, one: Round) -> None:
 
 def _taught(rounds: Iterable[Round]) -> Profiles:
     profiles = Profiles({}, lambda _profile: None)
+    _teach_all(profiles, rounds)
+    return profiles
+
+
+def _teach_all(profiles: Profiles, rounds: Iterable[Round]) -> None:
     for one in rounds:
         _teach(profiles, one)
-    return profiles
 
 
 ByModel = Mapping[str, Sequence[Round]]
@@ -317,86 +318,6 @@ def _coverage_aim(rounds: Sequence[Round]) -> Aim:
         ">= 0.85",
         share.value >= 0.85,
     )
-
-
-def _reading(folder: Path, rounds: Sequence[Round], history: int) -> tuple[Aim, Mapping[str, Any]]:
-    """Read forecasts in a store that holds `history` runs; also what reading the history itself would cost."""
-    path = folder / "state.db"
-    store = open_store(path)
-    profiles = Profiles({}, store.save_profile)
-    for one in rounds:
-        _teach(profiles, one)
-    store.flush()
-    say(f"writing a history of {history:,} runs")
-    _fill(path, [one.model.name for one in rounds], history)
-    models = list({one.model.name: one.model for one in rounds}.values())
-    in_memory = _milliseconds(2_000, lambda i: profiles.forecast(models[i % len(models)]))
-
-    def from_disk(index: int) -> Forecast:
-        key = profiles.of(models[index % len(models)]).model
-        table = schema.model_profiles
-        row = store.read(select(table).where(table.c.model == key))[0]
-        known: dict[str, ModelProfile] = {key: profile_from_row(row)}
-        return Profiles(known, lambda _profile: None).forecast(models[index % len(models)])
-
-    disk = _milliseconds(500, from_disk)
-    began = time.perf_counter()
-    with sqlite3.connect(path) as client:
-        client.execute(
-            "SELECT student, AVG(time_seconds), AVG(vram_mb) FROM student_runs GROUP BY student"
-        ).fetchall()
-    scan_s = time.perf_counter() - began
-    store.close()
-    row = {
-        "what": f"reading with {history:,} runs in the store",
-        "forecast, median ms": median(in_memory),
-        "p99 ms": _p99(in_memory),
-        "row read and forecast, median ms": median(disk),
-        "disk p99 ms": _p99(disk),
-        "averaging the history instead, s": scan_s,
-        "store MB": path.stat().st_size / 1e6,
-    }
-    usual = median(in_memory)
-    aim = Aim(
-        f"reading a forecast with {history:,} runs, ms",
-        usual,
-        min(in_memory),
-        _p99(in_memory),
-        "< 1",
-        usual < 1,
-        "low is the quickest, high the 99th percentile; whoever else uses the processor is in it",
-    )
-    return aim, row
-
-
-def _fill(path: Path, students: Sequence[str], history: int) -> None:
-    """Put `history` runs into `student_runs`, made by SQLite itself."""
-    names = ", ".join(f"({index}, '{name}')" for index, name in enumerate(sorted(set(students))))
-    with sqlite3.connect(path) as client:
-        client.execute(
-            f"""
-            WITH RECURSIVE named(n, name) AS (VALUES {names}),
-            runs(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM runs WHERE i < {history})
-            INSERT INTO student_runs (cycle, student, vram_mb, time_seconds, tokens, tokens_per_sec, success,
-                timestamp, model, prompt_tokens, load_seconds, error_code)
-            SELECT i / 10, name, 50.0 + i % 7, 0.1 + (i % 13) * 0.01, 20, 150.0, i % 50 > 0,
-                '2026-11-21T03:00:00+00:00', name, 30, 0.0, ''
-            FROM runs JOIN named ON n = i % (SELECT COUNT(*) FROM named)
-            """
-        )
-
-
-def _milliseconds(times: int, read: Callable[[int], object]) -> list[float]:
-    taken = list[float]()
-    for index in range(times):
-        began = time.perf_counter()
-        read(index)
-        taken.append(1000 * (time.perf_counter() - began))
-    return taken
-
-
-def _p99(values: Sequence[float]) -> float:
-    return quantiles(values, n=100)[98]
 
 
 def main() -> None:

@@ -11,11 +11,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from studium.fleet.belief import KEPT, LEVEL, Prior, expected, learned, predict
-from studium.fleet.formulas import Pool
-from studium.fleet.quantiles import beta
+from studium.fleet.belief import KEPT, Prior, expected, learned, predict
+from studium.fleet.pools import Pools
 from studium.records.models import MemoryEstimate, ModelSpec
-from studium.records.profiles import Forecast, ModelProfile, Quantity, Range
+from studium.records.profiles import Forecast, ModelProfile, Quantity
 from studium.records.runs import StudentRun
 
 log = logging.getLogger(__name__)
@@ -24,11 +23,8 @@ RESERVED_SHARE = 0.99
 """The memory set aside suffices in this share of cases; the intervals shown hold 90 %."""
 # How much more than what was too little is taken to be needed: a step that ends the search soon.
 RAN_OUT_FACTOR = 1.25
-# A model that nobody measured fails about as often as the others do: worth this many runs of its own.
-FAILURE_PRIOR_RUNS = 2.0
+# Priors from other models are looked at again after so many observations of a model's own.
 REVIEWED = 16
-# What all models together are taken to have done before any of them ran: one failure in twenty.
-POOL_FAILURES, POOL_SUCCESSES = 0.5, 9.5
 # Below this share of a run's time left for the answer, its tokens came all at once: then the time to the
 # first says nothing of how the time was divided.
 _LEAST_ANSWER_SHARE = 0.1
@@ -50,10 +46,7 @@ class Profiles:
     def __init__(self, known: Mapping[str, ModelProfile], save: Callable[[ModelProfile], None]) -> None:
         self._known = dict(known)
         self._save = save
-        self._engines: dict[str, _EnginePools] = {}
-        # Runs are many and forecasts few: the pools are brought up to date when they are read.
-        self._counted: dict[str, ModelProfile] = {}
-        self._changed = set(self._known)
+        self._pools = Pools(self._known)
         self._priors: dict[tuple[str, Quantity], Prior] = {}
 
     def of(self, model: ModelSpec, device: str = "") -> ModelProfile:
@@ -108,7 +101,7 @@ class Profiles:
         None where nothing is known. Cheaper than a whole `forecast`, for those who plan.
         """
         profile = self.of(model, device)
-        prior = self._pools(profile).without(profile, quantity).prior(profile.estimate)
+        prior = self._pools.of(profile).without(profile, quantity).prior(profile.estimate)
         prediction = predict(profile.spread(quantity), prior)
         return None if prediction is None else prediction.quantile(0.5)
 
@@ -120,7 +113,7 @@ class Profiles:
     def expect(self, profile: ModelProfile, estimate: MemoryEstimate | None = None) -> Forecast:
         """Return the forecast of one profile, as `forecast` does."""
         known = profile.estimate or estimate
-        pools = self._pools(profile)
+        pools = self._pools.of(profile)
         ranges = {
             quantity.value: expected(profile.spread(quantity), pools.without(profile, quantity).prior(known))
             for quantity in Quantity
@@ -188,17 +181,17 @@ class Profiles:
         observations = profile.spread(quantity).observations
         prior = self._priors.get((profile.model, quantity))
         if prior is None or observations < REVIEWED or observations % REVIEWED == 0:
-            pool = self._pools(profile).without(self._known.get(profile.model), quantity)
+            pool = self._pools.of(profile).without(self._known.get(profile.model), quantity)
             prior = self._priors[profile.model, quantity] = pool.prior(profile.estimate)
         return prior
 
     def _keep(self, profile: ModelProfile) -> None:
         self._known[profile.model] = profile
-        self._changed.add(profile.model)
+        self._pools.changed(profile.model)
         self._save(profile)
 
     def _reserve(self, profile: ModelProfile, estimate: MemoryEstimate | None) -> int | None:
-        pools = self._pools(profile)
+        pools = self._pools.of(profile)
         prior = pools.without(profile, Quantity.MEMORY_BYTES).prior(estimate)
         spread = profile.spread(Quantity.MEMORY_BYTES)
         prediction = predict(spread, prior)
@@ -209,57 +202,6 @@ class Profiles:
             cautious = most if cautious is None else min(cautious, most)
         known = [value for value in (cautious, profile.peak_bytes) if value is not None]
         return max(known, default=None)
-
-    def _pools(self, profile: ModelProfile) -> "_EnginePools":
-        for key in self._changed:
-            if (before := self._counted.get(key)) is not None:
-                self._of_engine(before).count(before, -1)
-            now = self._counted[key] = self._known[key]
-            self._of_engine(now).count(now, 1)
-        self._changed.clear()
-        return self._of_engine(profile)
-
-    def _of_engine(self, profile: ModelProfile) -> "_EnginePools":
-        name = f"{profile.engine}|{profile.device}"
-        if name not in self._engines:
-            self._engines[name] = _EnginePools()
-        return self._engines[name]
-
-
-class _EnginePools:
-    """What the models of one engine on one kind of device taught together."""
-
-    def __init__(self) -> None:
-        self._pools = {quantity: Pool(quantity) for quantity in Quantity}
-        self._failures = 0.0
-        self._successes = 0.0
-        self.worst_excess = 0.0
-        """The most that any model measured was of its engine's estimate, as a ratio."""
-
-    def count(self, profile: ModelProfile, sign: int) -> None:
-        for pool in self._pools.values():
-            pool.count(profile, sign)
-        self._failures += sign * profile.recent_failures
-        self._successes += sign * profile.recent_successes
-        if profile.estimate is not None and profile.estimate.total_bytes and profile.peak_bytes:
-            self.worst_excess = max(self.worst_excess, profile.peak_bytes / profile.estimate.total_bytes)
-
-    def without(self, profile: ModelProfile | None, quantity: Quantity) -> Pool:
-        """Return what the other models taught: a model's prior must not hold its own measurements."""
-        pool = self._pools[quantity]
-        return pool if profile is None else pool.less(profile)
-
-    def failure_rate(self, profile: ModelProfile) -> Range | None:
-        """Return the Beta posterior of how often a run fails; None before any model of the engine ran."""
-        if self._failures + self._successes <= 0:
-            return None
-        failures = POOL_FAILURES + max(0.0, self._failures - profile.recent_failures)
-        successes = POOL_SUCCESSES + max(0.0, self._successes - profile.recent_successes)
-        usual = failures / (failures + successes)
-        a = FAILURE_PRIOR_RUNS * usual + profile.recent_failures
-        b = FAILURE_PRIOR_RUNS * (1 - usual) + profile.recent_successes
-        a, b, tail = round(a, 3), round(b, 3), (1 - LEVEL) / 2
-        return Range(beta(0.5, a, b), beta(tail, a, b), beta(1 - tail, a, b), profile.runs)
 
 
 def _kind(model: ModelSpec) -> str:
