@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from studium.engines.protocol import Engine
 from studium.errors import EngineDied, PromptTooLong, StudiumError
+from studium.fleet.lease import Lease, Leases, lease_model
 from studium.fleet.limits import Limits, difference
 from studium.fleet.plan import plan
 from studium.fleet.profiles import Profiles, profile_key
 from studium.fleet.refusals import too_long_for_smaller_shape
 from studium.fleet.residency import Planner, Residency
-from studium.fleet.tenancy import Grant
+from studium.fleet.tenancy import LEASE, Grant
 from studium.records.answers import MemoryMove
 from studium.records.messages import Ask, Embeddings, Message, Piece, Reply, Sampling
 from studium.records.models import ModelSpec, Residence, Student
@@ -91,7 +92,10 @@ class Fleet:
     ) -> None:
         self.engines = engines
         self.profiles = Profiles(known, save_profile)
-        self.residency = Residency(engines, self.profiles, limits, available=available, planner=planner)
+        self._leases = Leases(leave_s=limits.leave_s, quiet_s=limits.quiet_s)
+        self.residency = Residency(
+            {**engines, LEASE: self._leases}, self.profiles, limits, available=available, planner=planner
+        )
         self._record_run = record_run
 
     def start(self) -> None:
@@ -100,6 +104,7 @@ class Fleet:
 
     async def close(self) -> None:
         """Unload every model and end every process the engines started."""
+        await self._leases.close()
         await self.residency.close()
         for engine in self.engines.values():
             await engine.close()
@@ -130,6 +135,23 @@ class Fleet:
             yield seat
         finally:
             self.residency.give_back(student.model, died=seat.died)
+
+    def lease(
+        self,
+        name: str,
+        num_bytes: int,
+        *,
+        priority: Priority = Priority.TRAINING,
+        timeout_s: float = 3600.0,
+        on_gpu: bool = False,
+    ) -> Lease:
+        """Return a lease of `num_bytes` for work that is no model, such as a training run: `async with` holds it.
+
+        It is placed like a model and asked to give way for whoever is more urgent; each wait for its
+        memory lasts at most `timeout_s`. Raises BadRequest; entering it raises EngineTimeout or DoesNotFit.
+        """
+        model = lease_model(name, num_bytes, on_gpu=on_gpu)
+        return Lease(self._leases, self.residency, model, priority, timeout_s)
 
     async def load(self, student: Student, *, timeout_s: float = 60.0) -> None:
         """Bring a student's model into memory now."""

@@ -26,6 +26,7 @@ class Limits:
     settle_s: float = 5.0
     watch_s: float = 0.5
     leave_s: float = 30.0
+    quiet_s: float = 5.0
 
     @property
     def homes(self) -> tuple[DeviceBudget, ...]:

@@ -94,7 +94,7 @@ class Outlook:
     def need_bytes(self, actual: ModelSpec, home: DeviceBudget) -> int | None:
         """Return what was learned of a model's memory on a device; None where it has to be estimated."""
         if actual.engine == LEASE:
-            return int(actual.source)
+            return int(actual.options["bytes"])
         if not self._engines[actual.engine].capabilities.manages_memory:
             return 0
         return self._profiles.memory_bytes(actual, self._house.limits.profile_device(home.name))

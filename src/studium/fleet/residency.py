@@ -10,6 +10,7 @@ read there. A seat in use is never taken away; a load already under way is joine
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ from studium.fleet.outlook import Outlook
 from studium.fleet.plan import plan
 from studium.fleet.profiles import Profiles
 from studium.fleet.situation import Abandon, Evict, Load, Move, Refuse, Run, Situation, TenantState
-from studium.fleet.tenancy import Grant, Hint, House, Housed, WaitingAsk
+from studium.fleet.tenancy import LEASE, Grant, Hint, House, Housed, WaitingAsk
 from studium.fleet.watch import Watch
 from studium.records.answers import MemoryMove
 from studium.records.models import ModelSpec
@@ -177,6 +178,13 @@ class Residency:
         """Return how many asks have no place yet."""
         return len(self._house.waiting)
 
+    def quiet_s(self, above: Priority) -> float:
+        """Return for how long nobody more urgent than `above` asked for anything: 0 while one waits."""
+        if any(ask.priority > above for ask in self._house.waiting.values()):
+            return 0.0
+        latest = [at for priority, at in self._house.served_at.items() if priority > above]
+        return self._clock() - max(latest, default=-math.inf)
+
     def not_ours_bytes(self) -> dict[str, int]:
         """Return what other programs, or engines against their word, hold of each device's budget now."""
         return {home.name: self._house.not_ours_bytes(home.name) for home in self.limits.homes}
@@ -297,7 +305,7 @@ class Residency:
                 case Load(name, device, reason):
                     self._housing.begin_load(self._outlook, name, device, reason)
                 case Evict(name, reason):
-                    self._housing.begin_unload(house.tenants[name], reason)
+                    self._evict(house.tenants[name], reason)
                 case Abandon(name):
                     self._housing.abandon(house.tenants[name])
                 case Refuse(number, needed, largest):
@@ -339,6 +347,11 @@ class Residency:
     def _known_needs(self) -> dict[str, int]:
         needs = {ask.model.name: min(ask.needs.values()) for ask in self._house.waiting.values()}
         return needs | {tenant.name: tenant.bytes for tenant in self._house.tenants.values()}
+
+    def _evict(self, tenant: Housed, reason: str) -> None:
+        """Take an idle model out, or tell a lease's holder; who is in use is left alone whatever was planned."""
+        if not tenant.in_flight or tenant.model.engine == LEASE:
+            self._housing.begin_unload(tenant, reason)
 
     def _evict_if_idle(self, name: str) -> asyncio.Task[None] | None:
         tenant = self._house.tenants.get(name)
