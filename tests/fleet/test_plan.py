@@ -240,6 +240,12 @@ def test_a_load_nobody_wants_is_stopped_unless_it_is_expected():
     assert moves(tenants=loading, expected=[Expected("a", in_s=1)]) == []
 
 
+def test_a_load_ahead_gives_way_to_somebody_who_waits():
+    loading = [Tenant("a", TenantState.LOADING, 90, 1, 0, 0.0, 1.0)]
+    found = moves(waiting=[waiting(1, "b")], tenants=loading, expected=[Expected("a", in_s=1)])
+    assert short(found) == [("Abandon", "a")]
+
+
 TWO_DEVICES = [Device("gpu0", 100), Device("cpu", 100)]
 EITHER = [place(80, device="gpu0"), place(80, device="cpu", slowdown=5.0)]
 

@@ -1,0 +1,61 @@
+"""What a place is worth to who has it, and who may take it. Pure; all in seconds."""
+
+from studium.fleet.ledger import Ledger
+from studium.fleet.ranking import Ranked
+from studium.fleet.situation import Place, Tenant, TenantState, Waiting
+
+# A model's use counts this many swaps ahead: what is asked for later would be displaced anyway.
+_SWAPS_AHEAD = 10
+
+
+def swap_s(tenant: Tenant, place: Place) -> float:
+    """Return what putting another model into a tenant's place costs, its own way back included."""
+    return tenant.unload_seconds + place.load_seconds + tenant.load_seconds
+
+
+def loss_s(ledger: Ledger, tenant: Tenant, place: Place) -> float:
+    """Return the seconds lost by a tenant's leaving: its way back, as likely as it is to be needed.
+
+    Plus the wait for what it has in flight. Of two that are as likely, the longest unused loses less.
+    """
+    if ledger.queues.get(tenant.model):
+        return tenant.load_seconds + tenant.busy_s
+    horizon_s = _SWAPS_AHEAD * swap_s(tenant, place) + 1.0
+    needed = tenant.uses_per_second * horizon_s
+    for hint in ledger.situation.expected:
+        if hint.model == tenant.model and hint.in_s < horizon_s:
+            needed += hint.probability * horizon_s / (hint.in_s + 1.0)
+    fresh = horizon_s / (horizon_s + tenant.idle_s)
+    return tenant.load_seconds * (needed + 0.1 * fresh) / (1 + needed) + tenant.busy_s
+
+
+def may_take(ledger: Ledger, first: Ranked, tenant: Tenant, place: Place) -> bool:
+    """Whether a tenant may be made to leave for an ask: at once if idle, else when it is done.
+
+    It may if nobody as urgent uses or wants it, if its turn is over, or if the ask's last chance to be
+    answered in time has come. A load under way that only somebody's expectation started may be stopped.
+    """
+    if tenant.bytes == 0 or tenant.model in ledger.promised or ledger.is_leaving(tenant.model):
+        return False
+    queue = ledger.queues.get(tenant.model, ())
+    if tenant.state is TenantState.LOADING:
+        return not queue and not tenant.in_flight
+    if tenant.state is not TenantState.RESIDENT:
+        return False
+    if tenant.preemptible and tenant.in_flight:
+        return first.level > tenant.priority
+    rivals = any(one.level >= first.level for one in queue)
+    if not rivals and (not tenant.in_flight or tenant.priority < first.level):
+        return True
+    one_swap_s = swap_s(tenant, place)
+    if min(first.ask.waited_s, tenant.resident_s) >= ledger.rules.turn_swaps * one_swap_s:
+        return True
+    return tenant.resident_s >= one_swap_s and _is_last_chance(first.ask, tenant, place)
+
+
+def _is_last_chance(ask: Waiting, tenant: Tenant, place: Place) -> bool:
+    """Whether an ask would be answered in time if the tenant began to leave now, and not much later."""
+    if ask.deadline_s is None:
+        return False
+    done_s = tenant.busy_s + tenant.unload_seconds + place.load_seconds + ask.run_seconds * place.slowdown
+    return abs(ask.deadline_s - done_s) <= swap_s(tenant, place)
