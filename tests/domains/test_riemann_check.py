@@ -1,5 +1,6 @@
 """Claims are judged by real mathematics: values from tables and theorems, not from this program."""
 
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
@@ -213,6 +214,20 @@ def test_tables_and_formulas_agree_with_slow_obvious_code():
     assert prime_count(10**8) == 5_761_455
     assert prime_count(1_000_003) == prime_count(1_000_002) + 1
     assert factors(2**40 * 999_983 * 1_000_003) == ((2, 40), (999_983, 1), (1_000_003, 1))
+
+
+def test_students_judged_at_the_same_time_do_not_disturb_each_other():
+    """mpmath keeps its precision in one place: unguarded, one judgement would change another's digits."""
+    claims = [
+        "zeta(3) ~ 1.2020569",
+        "zeta(3) = 1.2030",
+        "sigma(n) > n for all n from 2 to 300",
+        "zeta(2) = pi^2/6",
+    ]
+    alone = [judge(claim) for claim in claims]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(judge, claims * 5))
+    assert together == alone * 5
 
 
 def test_values_outside_the_bounds_are_refused_with_the_reason():

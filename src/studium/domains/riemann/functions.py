@@ -154,9 +154,10 @@ class Calculator:
         """Return an argument that must be a whole number of a certain size. Raises OutOfReach."""
         if self.context.im(value) != 0 or value != self.context.floor(self.context.re(value)):
             raise OutOfReach("a function of whole numbers is given another number")
+        value = self.context.re(value)
         if not smallest <= value <= largest:
             raise OutOfReach(f"an argument is not between {smallest} and {_short(largest)}")
-        return int(self.context.re(value))
+        return int(value)
 
     def floor(self, value: Any, largest: int = 10**15) -> int:
         """Return a real argument rounded down; refuses one too near a whole number to know which."""
@@ -371,7 +372,8 @@ def _circular(name: str) -> Callable[["Calculator", Any], Any]:
 def _gamma(c: Calculator, value: Any) -> Any:
     c.within(value, -2000, 5000, 30_000)
     c.work.spend(100)
-    if c.context.im(value) == 0 and value <= 0 and value == c.context.floor(value):
+    real = c.context.re(value)
+    if value == real and real <= 0 and real == c.context.floor(real):
         raise OutOfReach("Gamma has a pole there")
     return c.context.gamma(value)
 

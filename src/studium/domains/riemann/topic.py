@@ -7,6 +7,7 @@ reply without anything that can be tested has no score.
 
 import re
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from random import Random
 
 from studium.domains.answers import abstains
@@ -74,6 +75,7 @@ class Riemann:
         return Judgement(1.0, True, keys, f"New and holds: {_cut(new[0].key)}; {new[0].reason}.")
 
 
+@lru_cache(maxsize=256)
 def _keys_of(example: str) -> frozenset[str]:
     """Return the canonical forms of what the prompt showed: to repeat that is nothing new."""
     from studium.domains.riemann.check import locked_check
