@@ -2,17 +2,18 @@
 
 The embedded students and random-weight GGUF files are loaded, asked and unloaded in turn by the real
 llama.cpp engine; a round of a model is one load, a few answers, one unload. The measurements are then given
-to the profiles as the fleet gives them. After 0, 1, 3 and 10 rounds of every model each forecast is judged on
-the next rounds, beside the formula alone (the engine's estimate of memory, the nominal start and storage
-speed for loads) and beside the best that any one figure could do there, which is what noise leaves. The
-reading cost is taken with a history of many runs in the same store.
+to the profiles as the fleet gives them. After 0, 1, 3 and 10 rounds of every model, beginning anywhere, each
+forecast is judged on the next rounds, beside the formula alone (the engine's estimate of memory, the nominal
+start and storage speed for loads) and beside the best that any one figure could do there, which is what
+noise leaves. Errors are symmetric: twice too much is as bad as half. The reading cost is taken with a history
+of many runs in the same store.
 """
 
 import asyncio
+import math
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
 from pathlib import Path
@@ -157,7 +158,10 @@ Figures = Mapping[Quantity, float]
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Relative errors of three ways to forecast the same rounds, one figure for each model."""
+    """By how much of it three ways to forecast the same rounds missed, one figure for each model.
+
+    The mean of the logarithm of the factor missed by, so that twice too much is as bad as half.
+    """
 
     knowing: str
     forecast: Mapping[Quantity, Sequence[float]]
@@ -169,36 +173,43 @@ def _errors(by_model: ByModel) -> dict[int | None, Errors]:
     """Errors by the rounds known of each model; None: three of each other model, none of its own."""
     found: dict[int | None, Errors] = {}
     for known in LEARNED:
-        profiles = _taught(one for rounds in by_model.values() for one in rounds[:known])
         knowing = f"{known} round{'' if known == 1 else 's'} of each model"
-        found[known] = _judge(by_model, knowing, known, lambda _name, profiles=profiles: profiles)
-    found[None] = _judge(
-        by_model,
-        "3 rounds of each other model, none of its own",
-        0,
-        lambda name: _taught(
-            one for other, rounds in by_model.items() if other != name for one in rounds[:3]
-        ),
-    )
+        found[known] = _judge(by_model, knowing, known, without_own=False)
+    found[None] = _judge(by_model, "3 rounds of each other model, none of its own", 3, without_own=True)
     return found
 
 
-def _judge(by_model: ByModel, knowing: str, known: int, taught: Callable[[str], Profiles]) -> Errors:
-    """Judge on the rounds that follow those known."""
-    forecast, formula, hindsight = (defaultdict[Quantity, list[float]](list) for _ in range(3))
-    for name, rounds in by_model.items():
-        judged, first = rounds[known : known + ROUNDS_JUDGED], rounds[0]
-        ways = (
-            (forecast, _medians(taught(name).forecast(first.model, first.estimate))),
-            (formula, _by_formula(first.estimate)),
-            (hindsight, {one: median(each.measured[one] for each in judged) for one in JUDGED}),
-        )
-        for errors, figures in ways:
-            for quantity in JUDGED:
-                errors[quantity].append(
-                    fmean(abs(figures[quantity] / one.measured[quantity] - 1) for one in judged)
-                )
-    return Errors(knowing, forecast, formula, hindsight)
+def _judge(by_model: ByModel, knowing: str, known: int, *, without_own: bool) -> Errors:
+    """Learn from `known` rounds and judge on those that follow, beginning at every round where that fits.
+
+    A machine that is busier for a while would else decide alone: each model's figure is the mean.
+    """
+    forecast, formula, hindsight = (
+        {quantity: [list[float]() for _ in by_model] for quantity in JUDGED} for _ in range(3)
+    )
+    for start in range(ROUNDS - known - ROUNDS_JUDGED + 1):
+        learned = {name: rounds[start : start + known] for name, rounds in by_model.items()}
+        everything = _taught(one for rounds in learned.values() for one in rounds)
+        for index, (name, rounds) in enumerate(by_model.items()):
+            judged, first = rounds[start + known :][:ROUNDS_JUDGED], rounds[0]
+            profiles = everything
+            if without_own:
+                profiles = _taught(one for other in learned if other != name for one in learned[other])
+            ways = (
+                (forecast, _medians(profiles.forecast(first.model, first.estimate))),
+                (formula, _by_formula(first.estimate)),
+                (hindsight, {one: median(each.measured[one] for each in judged) for one in JUDGED}),
+            )
+            for errors, figures in ways:
+                for quantity in JUDGED:
+                    errors[quantity][index] += [
+                        abs(math.log(figures[quantity] / one.measured[quantity])) for one in judged
+                    ]
+    means = [
+        {one: [math.expm1(fmean(errors)) for errors in way[one]] for one in JUDGED}
+        for way in (forecast, formula, hindsight)
+    ]
+    return Errors(knowing, *means)
 
 
 def _by_formula(estimate: MemoryEstimate) -> Figures:
