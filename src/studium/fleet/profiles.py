@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from studium.fleet.belief import KEPT, Prior, expected, learned, predict
+from studium.fleet.belief import Prior, expected, learned, predict
 from studium.fleet.pools import Pools
 from studium.records.models import MemoryEstimate, ModelSpec
 from studium.records.profiles import Forecast, ModelProfile, Quantity
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 RESERVED_SHARE = 0.99
 """The memory set aside suffices in this share of cases; the intervals shown hold 90 %."""
+# Failures are rare: for their rate about the last fifty runs count.
+RUNS_KEPT = 0.98
 # How much more than what was too little is taken to be needed: a step that ends the search soon.
 RAN_OUT_FACTOR = 1.25
 # Priors from other models are looked at again after so many observations of a model's own.
@@ -162,8 +164,8 @@ class Profiles:
             profile,
             runs=profile.runs + 1,
             failures=profile.failures + (not run.success),
-            recent_failures=KEPT * profile.recent_failures + (not run.success),
-            recent_successes=KEPT * profile.recent_successes + run.success,
+            recent_failures=RUNS_KEPT * profile.recent_failures + (not run.success),
+            recent_successes=RUNS_KEPT * profile.recent_successes + run.success,
         )
         self._learn(profile, measured)
 
