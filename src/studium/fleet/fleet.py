@@ -7,9 +7,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from itertools import count
 
 from studium.engines.protocol import Engine
 from studium.errors import EngineDied, PromptTooLong, StudiumError
+from studium.fleet.expectation import Coming, Expectation
 from studium.fleet.lease import Lease, Leases, lease_model
 from studium.fleet.limits import Limits, difference
 from studium.fleet.plan import plan
@@ -25,6 +27,9 @@ from studium.records.runs import StudentRun
 from studium.records.scheduling import Priority
 
 NO_CHOICES = Sampling()
+# What a chat template puts around each message, at most.
+TEMPLATE_TOKENS = 16
+USUAL_ANSWER_TOKENS = 512
 
 
 class Seat:
@@ -97,6 +102,7 @@ class Fleet:
             {**engines, LEASE: self._leases}, self.profiles, limits, available=available, planner=planner
         )
         self._record_run = record_run
+        self._keys = count()
 
     def start(self) -> None:
         """Start housing models in the running event loop."""
@@ -135,6 +141,27 @@ class Fleet:
             yield seat
         finally:
             self.residency.give_back(student.model, died=seat.died)
+
+    def expect(self, coming: Sequence[Coming] = ()) -> Expectation:
+        """Say which students will be asked, so that their models are kept, or loaded ahead where memory allows.
+
+        Returns at once. The expectation can be changed, and must be withdrawn when the work ends.
+        """
+        expectation = Expectation(self.residency, next(self._keys))
+        expectation.change(coming)
+        return expectation
+
+    def run_seconds(self, student: Student) -> float:
+        """Return how long the student's answer takes once it has its seat, as far as is known."""
+        return self.residency.run_seconds(student.model)
+
+    def wait_bound_s(self, student: Student, priority: Priority = Priority.INTERACTIVE) -> float:
+        """Return the longest that an ask which comes now would wait for its seat, in seconds.
+
+        0 where a place is free. It follows from the planner's rules and the cautious end of the
+        forecasts (see `waits`), and is generous: nobody promises that other programs leave memory.
+        """
+        return self.residency.wait_bound_s(student.model, priority)
 
     def lease(
         self,
@@ -227,3 +254,13 @@ def as_student(student: Student, ask: Ask) -> Ask:
     if messages is ask.messages and sampling is ask.sampling:
         return ask
     return replace(ask, messages=messages, sampling=sampling)
+
+
+def tokens_at_most(student: Student, ask: Ask) -> int:
+    """Return a context that surely holds an ask and its answer: no text has more tokens than bytes.
+
+    Where the length of the answer is left open, as much is allowed for as most answers take.
+    """
+    texts = [student.system_prompt, ask.prompt or "", *(message.content for message in ask.messages)]
+    prompt = sum(len(text.encode()) + TEMPLATE_TOKENS for text in texts)
+    return prompt + (ask.sampling.max_tokens or student.sampling.max_tokens or USUAL_ANSWER_TOKENS)

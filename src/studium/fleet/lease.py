@@ -98,7 +98,7 @@ class Lease:
         """Questions come in bursts: to take the memory back between two of them would only make the next one wait."""
         with suppress(TimeoutError):
             async with asyncio.timeout(min(self._timeout_s, QUIET_AT_MOST_S)):
-                while (left_s := self._leases.quiet_s - self._residency.quiet_s(self._priority)) > 0:
+                while (left_s := self._leases.quiet_s - self._residency.quiet_s(self._priority)) > 0:  # noqa: ASYNC110
                     await asyncio.sleep(min(left_s, 0.5))
 
     def _let_go(self) -> None:

@@ -1,12 +1,13 @@
 """What `plan` is told: residency's books and the learned profiles as one `Situation`. Pure but for reading both."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from studium.engines.protocol import Engine
 from studium.fleet.limits import homes_of, placed
 from studium.fleet.profiles import Profiles
 from studium.fleet.situation import Device, Expected, Place, Rules, Situation, Tenant, Waiting
 from studium.fleet.tenancy import LEASE, House, Housed
+from studium.fleet.waits import Costs
 from studium.records.hardware import DeviceBudget
 from studium.records.models import ModelSpec
 from studium.records.profiles import Quantity
@@ -63,10 +64,31 @@ class Outlook:
                 Device(home.name, home.bytes, min(home.bytes, house.not_ours_bytes(home.name)))
                 for home in house.limits.homes
             ],
-            rules=Rules(max_models=house.limits.max_models, patience_s=house.limits.patience_s),
+            rules=self.rules(),
             expected=expected,
             served_s_ago={priority: now - at for priority, at in house.served_at.items()},
         )
+
+    def rules(self) -> Rules:
+        """Return what `plan` goes by."""
+        limits = self._house.limits
+        return Rules(max_models=limits.max_models, patience_s=limits.patience_s)
+
+    def longest(self, models: Iterable[ModelSpec]) -> Costs:
+        """Return the longest load, unload and run to expect of any of `models`, at the cautious end."""
+        costs = Costs(0.0, 0.0, 0.0)
+        for model in models:
+            home = self.homes(model)[0]
+            device = self._house.limits.profile_device(home.name)
+            actual = placed(self._shape(model), home)
+            forecast = self._profiles.forecast(actual, device=device)
+            load, unload, run = (forecast.load_seconds, forecast.unload_seconds, forecast.run_seconds)
+            costs = Costs(
+                max(costs.load_s, load.high if load else UNKNOWN_LOAD_S),
+                max(costs.unload_s, unload.high if unload else 0.0),
+                max(costs.run_s, home.slowdown * (run.high if run else UNKNOWN_RUN_S)),
+            )
+        return costs
 
     def places(self, model: ModelSpec, needs: Mapping[str, int]) -> Iterator[Place]:
         """Yield where `model` could live and at what cost; `needs` where nothing was learned."""

@@ -26,6 +26,7 @@ from studium.fleet.plan import plan
 from studium.fleet.profiles import Profiles
 from studium.fleet.situation import Abandon, Evict, Load, Move, Refuse, Run, Situation, TenantState
 from studium.fleet.tenancy import LEASE, Grant, Hint, House, Housed, WaitingAsk
+from studium.fleet.waits import longest_wait_s
 from studium.fleet.watch import Watch
 from studium.records.answers import MemoryMove
 from studium.records.models import ModelSpec
@@ -178,6 +179,21 @@ class Residency:
         """Return how many asks have no place yet."""
         return len(self._house.waiting)
 
+    def run_seconds(self, model: ModelSpec) -> float:
+        """Return how long an ask takes once it has its seat, as far as is known."""
+        return self._outlook.run_seconds(model)
+
+    def wait_bound_s(self, model: ModelSpec, priority: Priority) -> float:
+        """Return the longest an ask that comes now would wait (see `waits`); 0 where a place is free."""
+        house = self._house
+        if self._with_free_slot(model) is not None:
+            return 0.0
+        models = {model.name: model} | {ask.model.name: ask.model for ask in house.waiting.values()}
+        models |= {one.name: one.declared for one in house.tenants.values() if one.model.engine != LEASE}
+        ahead = sum(ask.priority >= priority for ask in house.waiting.values())
+        costs = self._outlook.longest(models.values())
+        return longest_wait_s(self._outlook.rules(), priority, ahead, costs)
+
     def quiet_s(self, above: Priority) -> float:
         """Return for how long nobody more urgent than `above` asked for anything: 0 while one waits."""
         if any(ask.priority > above for ask in self._house.waiting.values()):
@@ -224,13 +240,18 @@ class Residency:
 
         Safe beside the loop because nothing is awaited between looking and taking.
         """
-        tenant = self._house.tenants.get(model.name)
-        if not self._quiet() or tenant is None or tenant.state is not TenantState.RESIDENT or tenant.died:
-            return None
-        if tenant.in_flight >= self._outlook.slots(tenant.model):
+        tenant = self._with_free_slot(model)
+        if tenant is None:
             return None
         self._occupy(tenant, priority)
         return Grant(0.0, tenant.model, self.limits.profile_device(tenant.device))
+
+    def _with_free_slot(self, model: ModelSpec) -> Housed | None:
+        """Return the tenant at which an ask could be seated now, without depriving anybody who waits."""
+        tenant = self._house.tenants.get(model.name)
+        if not self._quiet() or tenant is None or tenant.state is not TenantState.RESIDENT or tenant.died:
+            return None
+        return tenant if tenant.in_flight < self._outlook.slots(tenant.model) else None
 
     def _occupy(self, tenant: Housed, priority: Priority) -> None:
         now = self._clock()

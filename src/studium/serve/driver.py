@@ -8,20 +8,24 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from studium.domains.answers import abstains
 from studium.errors import EngineDied, EngineTimeout, StudiumBug, StudiumError
-from studium.fleet import Fleet
+from studium.fleet import Coming, Fleet, tokens_at_most
 from studium.records.answers import Delta, Fate, MemberReply, Progress
 from studium.records.messages import Ask, Reply
 from studium.records.models import Student
+from studium.records.scheduling import Priority
 from studium.serve.strategies import Batch, Strategy, Verdict
 
 log = logging.getLogger(__name__)
+
+# How likely a committee's next member is to be asked: of one that is not settled nobody knows better.
+LIKELY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,10 @@ class _Heard(NamedTuple):
 
 
 class Driver:
-    """Carries out one strategy for one question. `deadline` is in `time.monotonic` seconds."""
+    """Carries out one strategy for one question. `deadline` is in `time.monotonic` seconds.
+
+    `members` are all who may come to be asked: the fleet is told of those whose turn has not come.
+    """
 
     def __init__(
         self,
@@ -52,28 +59,41 @@ class Driver:
         extract: Callable[[str], str | None],
         deadline: float,
         model_timeout_s: float,
+        members: Sequence[Student] = (),
     ) -> None:
         self._fleet = fleet
         self._ask = ask
         self._extract = extract
         self._deadline = deadline
         self._model_timeout_s = model_timeout_s
+        self._unasked = list(members)
         self._errors: list[StudiumError] = []
         self._replies: list[MemberReply] = []
 
     async def run(self, strategy: Strategy) -> AsyncGenerator[Progress | Delta | Round, None]:
         """Yield what happens, live words included, then exactly one Round."""
-        try:
-            batch = next(strategy)
-            while True:
-                got: list[MemberReply] = []
-                async with aclosing(self._ask_batch(batch, got)) as events:
-                    async for event in events:
-                        yield event
-                self._replies += got
-                batch = strategy.send(got)
-        except StopIteration as end:
-            yield Round(end.value, tuple(self._replies), tuple(self._errors))
+        with self._fleet.expect() as expectation:
+            try:
+                batch = next(strategy)
+                while True:
+                    expectation.change(self._coming_after(batch))
+                    got: list[MemberReply] = []
+                    async with aclosing(self._ask_batch(batch, got)) as events:
+                        async for event in events:
+                            yield event
+                    self._replies += got
+                    batch = strategy.send(got)
+            except StopIteration as end:
+                expectation.withdraw()
+                yield Round(end.value, tuple(self._replies), tuple(self._errors))
+
+    def _coming_after(self, batch: Batch) -> list[Coming]:
+        """Return who may be asked once a batch has spoken."""
+        self._unasked = [student for student in self._unasked if student not in batch.students]
+        if not self._unasked:
+            return []
+        in_s = max(self._fleet.run_seconds(student) for student in batch.students)
+        return [Coming(student, in_s, LIKELY) for student in self._unasked]
 
     async def _ask_batch(
         self, batch: Batch, got: list[MemberReply]
@@ -128,7 +148,13 @@ class Driver:
         error: StudiumError | None = None
         limit_s = max(0.0, min(self._model_timeout_s, self._deadline - time.monotonic()))
         try:
-            async with asyncio.timeout(limit_s), self._fleet.seat(student, timeout_s=limit_s) as seat:
+            seat_wanted = self._fleet.seat(
+                student,
+                timeout_s=limit_s,
+                priority=Priority.INTERACTIVE,
+                least_context_tokens=tokens_at_most(student, self._ask),
+            )
+            async with asyncio.timeout(limit_s), seat_wanted as seat:
                 async with aclosing(seat.generate(self._ask)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, Reply):

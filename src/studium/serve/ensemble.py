@@ -107,6 +107,7 @@ class Ensemble:
             extract=choice.domain.extract,
             deadline=began + (query.timeout_s or choice.limits.question_timeout_s),
             model_timeout_s=choice.limits.student_timeout_s,
+            members=choice.brief.students,
         )
         passed_on = False
         async with aclosing(driver.run(STRATEGIES[choice.strategy](choice.brief))) as events:
