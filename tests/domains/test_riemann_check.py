@@ -6,7 +6,8 @@ from random import Random
 import pytest
 
 from studium.domains.riemann import Riemann
-from studium.domains.riemann.functions import LOCK, OutOfReach, Work, calculator
+from studium.domains.riemann.calculator import OutOfReach, Work
+from studium.domains.riemann.functions import LOCK, calculator
 from studium.domains.riemann.primes import factors, mertens, prime_count
 from studium.domains.riemann.syntax import Parser, tokens_of
 from studium.domains.riemann.zeros import zero

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studium.domains.riemann import Riemann
+from studium.domains.riemann.calculator import Work
 from studium.domains.riemann.check import check
-from studium.domains.riemann.functions import LOCK, Work
+from studium.domains.riemann.functions import LOCK
 from studium.domains.riemann.reading import LONGEST_TEXT_CHARACTERS, read_claims
 from studium.domains.topics import Assignment
 
@@ -37,7 +38,10 @@ pytestmark = pytest.mark.timeout(60)
         ("pi(10^15) > 3", "larger than 1e+09"),
         ("M(10^9) > 3", "larger than 1e+08"),
         ("psi(10^7) > 3", "larger than"),
-        ("sigma(10^59 + 3) > 3", "too hard to factorise"),
+        ("sigma(10^59 + 3) > 3", "not between 1 and 1e+18"),
+        ("sigma(1000003 * 1000033) > 3", "too hard to factorise"),
+        ("zeta(2)*(sqrt(10^200+1) - 10^100)*10^101 < 1", "too near each other"),
+        ("sigma(10^30 + 5 - 10^30) = 6", "too near each other"),
         ("H(10^400) > zeta(2)", "not between 0 and"),
         ("M(n) < n for all n from 1 to 10^15", "more than 20,000"),
         ("sigma(n) < n^2 for all n from 2 to 20000", "numbers would not"),

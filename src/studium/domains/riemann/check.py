@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from studium.domains.riemann.functions import LOCK, PRECISIONS_DIGITS, OutOfReach, Work, calculator
+from studium.domains.riemann.calculator import OutOfReach, Work
+from studium.domains.riemann.functions import LOCK, PRECISIONS_DIGITS, calculator
 from studium.domains.riemann.normal import (
     Sum,
     added,
@@ -215,7 +216,7 @@ def _valued(claim: Claim, variable: int | None) -> str | None:
             continue
         terms = normal(other, None if variable is None else Fraction(variable))
         factor = leading(terms)
-        value = calculator(PRECISIONS_DIGITS[1]).value(other, variable) / _number(factor)
+        value = calculator(PRECISIONS_DIGITS[1]).side(other, variable) / _number(factor)
         if len(terms) > 1 and calculator(PRECISIONS_DIGITS[1]).context.re(value) < 0:
             factor, value = -factor, -value
         return f"{text_of(scaled(terms, 1 / factor))} ~ {_shown(value, 6)}"
@@ -288,8 +289,8 @@ def _sides(claim: Claim, variable: int | None, work: Work, digits: int) -> tuple
     machine.work = work
     machine.largest_digits = 0.0
     return (
-        machine.value(claim.left, variable),
-        machine.value(claim.right, variable),
+        machine.side(claim.left, variable),
+        machine.side(claim.right, variable),
         machine.largest_digits,
     )
 
@@ -343,7 +344,7 @@ def _stated_unit(claim: Claim) -> Fraction | None:
         if unit is not None:
             return unit
         if isinstance(side, Number) and claim.relation == "~":
-            return Fraction(1, 2)
+            return Fraction(1)
     return None
 
 

@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from fractions import Fraction
 from random import Random
 
-from studium.domains.riemann.functions import LOCK, PRECISIONS_DIGITS, Work, calculator
+from studium.domains.riemann.calculator import Work
+from studium.domains.riemann.functions import LOCK, PRECISIONS_DIGITS, calculator
 from studium.domains.riemann.normal import text_of
 from studium.domains.riemann.subjects import SUBJECT_BY_NAME
 from studium.domains.riemann.syntax import Parser, tokens_of
@@ -44,7 +45,7 @@ def _shown(expression: str, digits: int = _DIGITS) -> str:
     with LOCK:
         machine = calculator(PRECISIONS_DIGITS[1])
         machine.work = Work()
-        value = machine.value(Parser(tokens_of(expression)).expression())
+        value = machine.side(Parser(tokens_of(expression)).expression(), None)
         if machine.context.isint(value):
             return str(int(value))
         return machine.context.nstr(value, digits, strip_zeros=False)

@@ -49,8 +49,8 @@ class Riemann:
         return Assignment(subject.name, "\n".join(lines), {"example": example})
 
     def judge(self, assignment: Assignment, reply: str, known: Collection[str]) -> Judgement:
+        from studium.domains.riemann.calculator import Work
         from studium.domains.riemann.check import locked_check
-        from studium.domains.riemann.functions import Work
         from studium.domains.riemann.normal import on_topic
         from studium.domains.riemann.reading import read_claims
 
@@ -78,8 +78,8 @@ class Riemann:
 @lru_cache(maxsize=256)
 def _keys_of(example: str) -> frozenset[str]:
     """Return the canonical forms of what the prompt showed: to repeat that is nothing new."""
+    from studium.domains.riemann.calculator import Work
     from studium.domains.riemann.check import locked_check
-    from studium.domains.riemann.functions import Work
     from studium.domains.riemann.reading import read_claims
 
     return frozenset(verdict.key for verdict in locked_check(read_claims(example).claims, Work()))
