@@ -63,7 +63,7 @@ def _xi(c: Calculator, s: Any) -> Any:
 
 def _zero(c: Calculator, index: Any) -> Any:
     number = c.whole(index, zeros.LARGEST_INDEX)
-    c.work.spend_once(("zero", number), 20_000 + 70 * zeros.gram_point(number))
+    c.work.spend_once(("zero", number), 25_000 + 90 * zeros.gram_point(number))
     c.work.spend(10)
     try:
         return +c.context.mpf(zeros.zero(number, calculator(zeros.DIGITS + 5).context))
@@ -79,7 +79,7 @@ def _hardy(c: Calculator, t: Any) -> Any:
 
 def _zeros_up_to(c: Calculator, height: Any) -> Any:
     real, _ = c.within(c.real(height), 0, 50_000, 0)
-    c.work.spend_once(("N", real), 60_000)
+    c.work.spend_once(("N", real), 90_000)
     c.work.spend(10)
     return c.context.mpf(_counted_zeros(real)) if real > 14 else c.context.mpf(0)
 
@@ -111,7 +111,7 @@ def _mangoldt(c: Calculator, value: Any) -> Any:
 def _mertens(c: Calculator, value: Any) -> Any:
     limit = max(0, c.floor(value, primes.LARGEST_MERTENS))
     size = "small" if limit <= 10_000 else "large" if limit <= primes.TABLE else limit
-    c.work.spend_once(("M", size), 0 if size == "small" else 80_000 + 0.005 * limit)
+    c.work.spend_once(("M", size), 0 if size == "small" else 80_000 + 0.007 * limit)
     c.work.spend(8)
     return c.context.mpf(primes.mertens(limit))
 
@@ -119,7 +119,7 @@ def _mertens(c: Calculator, value: Any) -> Any:
 def _prime_count(c: Calculator, value: Any) -> Any:
     limit = max(0, c.floor(value, primes.LARGEST_COUNT))
     if limit > primes.TABLE:
-        c.work.spend_once(("pi", limit), 60_000 + limit * 1.7e-4)
+        c.work.spend_once(("pi", limit), 60_000 + limit * 2.5e-4)
     c.work.spend(8)
     return c.context.mpf(primes.prime_count(limit))
 

@@ -249,6 +249,8 @@ class Parser:
             return self._made_of(Constant(CONSTANTS[name]))
         if name in VARIABLES:
             return self._made_of(Variable(name))
+        if name in FUNCTIONS or name in SUBSCRIPTED:
+            raise Unreadable(f"{name!r} is given nothing to work on; write {name}(...)")
         raise Unreadable(f"{name[:20]!r} is no function or number known here")
 
     def _power_of_function(self, name: str) -> Node:
