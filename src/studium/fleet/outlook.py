@@ -79,8 +79,7 @@ class Outlook:
         costs = Costs(0.0, 0.0, 0.0)
         for model in models:
             home = self.homes(model)[0]
-            device = self._house.limits.profile_device(home.name)
-            actual = placed(self._shape(model), home)
+            actual, device = self._at(model, home)
             forecast = self._profiles.forecast(actual, device=device)
             load, unload, run = (forecast.load_seconds, forecast.unload_seconds, forecast.run_seconds)
             costs = Costs(
@@ -93,8 +92,7 @@ class Outlook:
     def places(self, model: ModelSpec, needs: Mapping[str, int]) -> Iterator[Place]:
         """Yield where `model` could live and at what cost; `needs` where nothing was learned."""
         for home in self.homes(model):
-            actual = placed(self._shape(model), home)
-            device = self._house.limits.profile_device(home.name)
+            actual, device = self._at(model, home)
             need = self.need_bytes(actual, home)
             need = needs.get(home.name) if need is None else need
             if need is None:
@@ -106,7 +104,7 @@ class Outlook:
                 need,
                 self._profiles.median(actual, Quantity.LOAD_SECONDS, device) or UNKNOWN_LOAD_S,
                 self._profiles.median(actual, Quantity.UNLOAD_SECONDS, device) or 0.0,
-                home.slowdown,
+                self._slowdown(model, home),
             )
 
     def homes(self, model: ModelSpec) -> list[DeviceBudget]:
@@ -125,25 +123,37 @@ class Outlook:
         """Return how many asks a model takes at once."""
         return model.slots if self._engines[model.engine].capabilities.manages_memory else SLOTS_ELSEWHERE
 
-    def run_seconds(self, model: ModelSpec, device: str = "") -> float:
-        """Return how long an ask takes that has its seat, as far as is known."""
-        profile = self._profiles.of(model, device)
+    def run_seconds(self, model: ModelSpec) -> float:
+        """Return how long an ask takes that has its seat where the model is preferred, as far as is known."""
+        return self._run_seconds(*self._at(model, self.homes(model)[0])) or UNKNOWN_RUN_S
+
+    def _run_seconds(self, actual: ModelSpec, device: str) -> float | None:
+        profile = self._profiles.of(actual, device)
         if profile.run_seconds:
             return profile.run_seconds
         if not profile.tokens_per_second or not profile.tokens_per_answer:
-            return UNKNOWN_RUN_S
+            return None
         return profile.tokens_per_answer / profile.tokens_per_second
+
+    def _at(self, model: ModelSpec, home: DeviceBudget) -> tuple[ModelSpec, str]:
+        """Return a model as it would be started on a device, and what profiles call the device."""
+        return placed(self._shape(model), home), self._house.limits.profile_device(home.name)
+
+    def _slowdown(self, model: ModelSpec, home: DeviceBudget) -> float:
+        """Return how many times as long an ask takes on a device: as measured there, else as declared."""
+        here = self._run_seconds(*self._at(model, home))
+        preferred = self._run_seconds(*self._at(model, self.homes(model)[0]))
+        return here / preferred if here and preferred else home.slowdown
 
     def worth_loading_ahead(self, model: ModelSpec) -> bool:
         """Whether a load spares enough; one that nobody ever saw is not begun on suspicion."""
-        home = self.homes(model)[0]
-        device = self._house.limits.profile_device(home.name)
-        seconds = self._profiles.of(placed(self._shape(model), home), device).load_seconds
+        actual, device = self._at(model, self.homes(model)[0])
+        seconds = self._profiles.of(actual, device).load_seconds
         return (seconds or 0.0) >= WORTH_LOADING_AHEAD_S
 
     def _tenant(self, tenant: Housed, now: float) -> Tenant:
         device = self._house.limits.profile_device(tenant.device)
-        forecast_s = self.run_seconds(tenant.model, device)
+        forecast_s = self._run_seconds(tenant.model, device) or UNKNOWN_RUN_S
         return Tenant(
             tenant.name,
             tenant.state,

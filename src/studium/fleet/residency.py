@@ -24,7 +24,7 @@ from studium.fleet.mover import Mover
 from studium.fleet.outlook import Outlook
 from studium.fleet.plan import plan
 from studium.fleet.profiles import Profiles
-from studium.fleet.situation import Abandon, Evict, Load, Move, Refuse, Run, Situation, TenantState
+from studium.fleet.situation import Abandon, Evict, Load, Move, Place, Refuse, Run, Situation, TenantState
 from studium.fleet.tenancy import LEASE, Grant, Hint, House, Housed, WaitingAsk
 from studium.fleet.waits import longest_wait_s
 from studium.fleet.watch import Watch
@@ -175,9 +175,17 @@ class Residency:
         """Return the names of the models that could answer at once."""
         return [name for name, one in self._house.tenants.items() if one.state is TenantState.RESIDENT]
 
+    def whereabouts(self) -> dict[str, str]:
+        """Return the device of every model that holds memory, also of those coming and going."""
+        return {name: one.device for name, one in self._house.tenants.items()}
+
     def queue_length(self) -> int:
         """Return how many asks have no place yet."""
         return len(self._house.waiting)
+
+    def places(self, model: ModelSpec) -> list[Place]:
+        """Return where a model could live and what it would cost there, as far as was learned."""
+        return list(self._outlook.places(model, self._house.needs(model.name)))
 
     def run_seconds(self, model: ModelSpec) -> float:
         """Return how long an ask takes once it has its seat, as far as is known."""
