@@ -104,7 +104,7 @@ async def test_how_slow_a_device_is_is_learned_and_replaces_what_was_declared():
     async with house({"a": script(40), "b": script(40)}, **two_devices(50, 90)) as h:
         model, quick, slow = student("a").model, 0.5, 2.0
         for device, seconds in (("near", quick), ("far", slow)):
-            run = StudentRun("a", "key", 0.0, seconds, success=True, completion_tokens=10)
+            run = StudentRun("a", "key", 0.0, seconds, True, memory_bytes=40 * MIB, completion_tokens=10)
             for _ in range(3):
                 h.fleet.profiles.ran(model, run, generate_seconds=seconds, device=device)
         near, far = h.fleet.residency.places(model)
