@@ -93,6 +93,17 @@ def test_programs_get_one_document(tmp_path):
     assert moment["now"] is None and moment["cycles_shown"][0]["runs"] == 1
 
 
+def test_a_session_is_replayed_and_its_trace_written(tmp_path):
+    write_roster(tmp_path)
+    studium("session", "run", "demo", "--topic", "arithmetic", "--cycles", "2", folder=tmp_path)
+    arguments = ["replay", "demo", "--policy", "studium", "--policy", "fifo", "--export", "trace.jsonl"]
+    told = json.loads(studium("session", *arguments, "--json", folder=tmp_path).stdout)
+    assert told["asks"] == 4 and [row["policy"] for row in told["rows"]] == ["studium", "fifo"]
+    assert len((tmp_path / "trace.jsonl").read_text().splitlines()) == 5
+    refused = studium("session", "replay", "demo", "--policy", "lru", folder=tmp_path)
+    assert refused.returncode == 2 and "byte-lru" in refused.stderr
+
+
 def test_people_get_tables(tmp_path):
     write_roster(tmp_path)
     studium("session", "run", "demo", "--topic", "arithmetic", "--cycles", "1", folder=tmp_path)
@@ -189,7 +200,7 @@ def test_a_broken_database_is_told_and_does_not_hide_the_other_sessions(tmp_path
     assert shown.returncode == 3 and "cannot be read" in shown.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "resume", "stop", "list", "show", "monitor"])
+@pytest.mark.parametrize("command", ["run", "resume", "stop", "list", "show", "monitor", "replay"])
 def test_each_command_shows_an_example(tmp_path, command):
     shown = studium("session", command, "--help", folder=tmp_path)
     assert f"Example: studium session {command}" in shown.stdout

@@ -145,3 +145,30 @@ def monitor(
     from studium.cli.session_monitor import watch
 
     watch(settings(config, workspace).workspace, name, once=once, every_s=every, as_json=json)
+
+
+@app.command("replay")
+def replay(
+    name: NameArgument,
+    policy: Annotated[
+        list[str] | None, typer.Option("--policy", help="Only this policy; may be repeated.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs to average over.")] = 1,
+    export: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write the trace, for studium bench schedule.")
+    ] = None,
+    config: ConfigOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put a session's recorded work through the planner on a virtual clock, and through other policies.
+
+    Example: studium session replay rh_main
+    """
+    from pathlib import Path
+
+    from studium.cli.session_replay import replay_session
+
+    target = Path(export).expanduser() if export is not None else None
+    folder = settings(config, workspace).workspace
+    replay_session(folder, name, policy or [], seeds=seeds, export=target, as_json=json)

@@ -131,7 +131,8 @@ async def test_the_same_claim_counts_once_though_made_at_the_same_time(tmp_path)
 
 async def test_from_the_third_cycle_the_useless_wait_and_the_reason_is_recorded(tmp_path):
     async with house(
-        tmp_path, {"good": says(first_token_s=0.1), "idle": says("nothing", first_token_s=0.1)}
+        tmp_path,
+        {"good": says(mib=60, first_token_s=0.1), "idle": says("nothing", mib=60, first_token_s=0.1)},
     ) as h:
         await h.run(h.plan(max_cycles=3))
     assert [r.run.cycle for r in recorded(h) if r.run.student == "idle"] == [1, 2]

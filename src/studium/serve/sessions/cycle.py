@@ -53,6 +53,7 @@ async def run_turns(
                     )
                     working[task] = turn
             live.queue = list(waiting)
+            desk.announce(waiting)
             if not working:
                 break
             watched = set(working) if stop.is_set() else {*working, stopping}
@@ -70,6 +71,7 @@ async def run_turns(
         with suppress(asyncio.CancelledError):
             await stopping
         live.queue = []
+        desk.announce([])
     return skips
 
 

@@ -6,8 +6,10 @@
    usefulness over expected seconds. Where not all fit together, seconds count by the share of the room they
    occupy, so that of equals the largest waits. Never speed alone.
 4. A student that would pull the cycle's yield down is left out (the marginal value theorem, Charnov 1976: leave
-   what gives less than the average): it gives less than `WORTH_KEEPING` of the rate of those before it. Nobody
-   is left out before two trials, or before anything was useful at all.
+   what gives less than the average): for the seconds by which the cycle would grow it gives less than
+   `WORTH_KEEPING` of the rate of those before it. Who runs beside the others in room that stands empty anyway
+   makes no cycle longer. Nobody is left out before two trials, or before anything was useful at all; who twice
+   did not even get to its model (out of memory, not there) pauses, too.
 5. Who was left out is tried again after 2, 4, then every `LONGEST_GAP` cycles, the later the more often in
    vain. Doubling gaps spend on the worse what any good policy must, a number of trials that grows with the
    logarithm of the cycles (Lai and Robbins 1985); the longest gap costs more and notices who became useful.
@@ -49,12 +51,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a cycle may use: bytes free for models, seconds and tokens left, and longest single ask."""
+    """What a cycle may use: bytes free for models, seconds and tokens left, and how long single asks may take."""
 
     cycle: int
     room_bytes: int
     remaining_s: float
     tokens: Allowance
+    max_models: int = 6
     longest_ask_s: float = 180.0
     shortest_ask_s: float = 5.0
 
@@ -199,7 +202,7 @@ def _by_yield(
         (worth(one, resident=together and one.resident) for one in fitting),
         key=lambda w: (-w.rate, -w.candidate.priority),
     )
-    kept, again, skips = _leave_out(standing, forecasts, outlook.cycle)
+    kept, again, skips = _leave_out(standing, forecasts, outlook)
     resident = {one.model for one in fitting if one.resident}
     left, ordered = [one.candidate for one in kept], list[tuple[_Worth, str]]()
     while left:
@@ -223,29 +226,49 @@ def _share(one: Candidate, room_bytes: int, *, together: bool) -> float:
 
 
 def _leave_out(
-    standing: Sequence[_Worth], forecasts: Mapping[str, Forecast], cycle: int
+    standing: Sequence[_Worth], forecasts: Mapping[str, Forecast], outlook: Outlook
 ) -> tuple[list[_Worth], list[_Worth], list[Skip]]:
     """Part those worth their time (best first) from those that are not, of whom some are due for another try."""
     anything_useful = any(f.trials > f.barren for f in forecasts.values())
     kept: list[_Worth] = []
     again: list[_Worth] = []
     skips: list[Skip] = []
-    useful = cost = 0.0
+    useful = lasts_s = 0.0
     for worth in standing:
         forecast = worth.forecast
+        longer_s = makespan_s([*kept, worth], outlook)
         known = forecast.trials >= TRIALS_BEFORE_LEAVING_OUT and anything_useful and bool(kept)
-        if not known or worth.rate >= WORTH_KEEPING * useful / cost:
+        cheap = forecast.usefulness * lasts_s >= WORTH_KEEPING * useful * (longer_s - lasts_s)
+        barred = forecast.unseated >= TRIALS_BEFORE_LEAVING_OUT
+        if not barred and (cheap or not known):
             kept.append(worth)
             useful += forecast.usefulness
-            cost += worth.cost
+            lasts_s = longer_s
             continue
-        next_try = (forecast.last.cycle if forecast.last else 0) + gap(forecast.barren)
-        if cycle >= next_try:
+        next_try = (forecast.last.cycle if forecast.last else 0) + gap(forecast.unseated or forecast.barren)
+        if outlook.cycle >= next_try:
             again.append(worth)
         else:
-            why = f"{TOO_LITTLE}: {_standing(worth)}; again in cycle {next_try}"
-            skips.append(Skip(worth.candidate.student, why))
+            why = "did not get to its model" if barred else f"{TOO_LITTLE}: {_standing(worth)}"
+            skips.append(Skip(worth.candidate.student, f"{why}; again in cycle {next_try}"))
     return kept, again, skips
+
+
+def makespan_s(worths: Sequence[_Worth], outlook: Outlook) -> float:
+    """Return how long these would take together: each starts, in order, as soon as there is room beside the others."""
+    waiting, now_s = list(worths), 0.0
+    running: list[tuple[float, _Worth]] = []
+    while waiting or running:
+        for worth in list(waiting):
+            held = {one.candidate.model: one.candidate.needs_bytes for _, one in running}
+            held[worth.candidate.model] = worth.candidate.needs_bytes
+            full = len(running) >= outlook.max_models or sum(held.values()) > outlook.room_bytes
+            if not running or not full:
+                waiting.remove(worth)
+                running.append((now_s + (worth.seconds or 0.0), worth))
+        now_s = min(end for end, _ in running)
+        running = [one for one in running if one[0] > now_s]
+    return now_s
 
 
 def gap(barren: int) -> int:

@@ -7,7 +7,7 @@ is being used up while one works on it (discounted UCB: Garivier and Moulines 20
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PRIOR_TRIALS = 2.0
 DISCOUNT = 0.9
@@ -15,8 +15,11 @@ DISCOUNT = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One finished run as learning sees it. `seconds` is the generation alone; `cut` says that the answer
-    ended because no more tokens were allowed."""
+    """One finished run as learning sees it. `seconds` is the generation alone.
+
+    `cut` says that the answer ended because no more tokens were allowed; `seated` False that it never got as
+    far as its model, which says nothing of the student's usefulness or speed.
+    """
 
     student: str
     model: str
@@ -27,19 +30,22 @@ class Trial:
     tokens: int = 0
     max_tokens: int = 0
     cut: bool = False
+    seated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """What is expected of a student's next run. None where nothing was ever measured.
 
-    `usefulness` is 0 to 1; `barren` counts its latest runs without anything useful; `last` is its latest trial.
+    `usefulness` is 0 to 1; `trials` counts its runs that got to its model, `barren` the latest of these without
+    anything useful, `unseated` its latest attempts that did not get there; `last` is its latest trial.
     """
 
     student: str
     usefulness: float
     trials: int
     barren: int
+    unseated: int = 0
     seconds: float | None = None
     load_seconds: float | None = None
     tokens: float | None = None
@@ -49,10 +55,15 @@ class Forecast:
 def learn(trials: Iterable[Trial], students: Sequence[str]) -> dict[str, Forecast]:
     """Return a forecast for every one of `students` from trials in the order they ran."""
     own: dict[str, list[Trial]] = {student: [] for student in students}
+    unseated = dict.fromkeys(students, 0)
+    last: dict[str, Trial] = {}
     loads: dict[str, list[float]] = {}
     for trial in trials:
         if trial.student in own:
-            own[trial.student].append(trial)
+            last[trial.student] = trial
+            unseated[trial.student] = 0 if trial.seated else unseated[trial.student] + 1
+            if trial.seated:
+                own[trial.student].append(trial)
         if trial.load_seconds > 0:
             loads.setdefault(trial.model, []).append(trial.load_seconds)
     weights = {student: _weights(len(mine)) for student, mine in own.items()}
@@ -61,7 +72,11 @@ def learn(trials: Iterable[Trial], students: Sequence[str]) -> dict[str, Forecas
     mean = (sum(useful.values()) + 1) / (sum(tried.values()) + 2)
     load_means = {model: _recent_mean(seconds) for model, seconds in loads.items()}
     return {
-        student: _forecast(student, own[student], useful[student], tried[student], mean, load_means)
+        student: replace(
+            _forecast(student, own[student], useful[student], tried[student], mean, load_means),
+            unseated=unseated[student],
+            last=last.get(student),
+        )
         for student in own
     }
 
@@ -74,20 +89,17 @@ def _forecast(
     mean: float,
     loads: Mapping[str, float],
 ) -> Forecast:
-    strength = tried + PRIOR_TRIALS
-    usefulness = (useful + PRIOR_TRIALS * mean) / strength
+    usefulness = (useful + PRIOR_TRIALS * mean) / (tried + PRIOR_TRIALS)
     if not mine:
         return Forecast(student, usefulness, trials=0, barren=0)
-    barren = next((n for n, trial in enumerate(reversed(mine)) if trial.useful), len(mine))
     return Forecast(
         student,
         usefulness,
         trials=len(mine),
-        barren=barren,
+        barren=next((n for n, trial in enumerate(reversed(mine)) if trial.useful), len(mine)),
         seconds=_recent_mean([trial.seconds for trial in mine]),
         load_seconds=loads.get(mine[-1].model),
         tokens=_recent_mean([float(trial.tokens) for trial in mine]),
-        last=mine[-1],
     )
 
 

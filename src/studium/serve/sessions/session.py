@@ -199,6 +199,7 @@ class Session:
             room_bytes=room.bytes,
             remaining_s=self._remaining_s(),
             tokens=Allowance(self._tokens_left(), self._cycles_left(last)),
+            max_models=self._means.max_models,
             longest_ask_s=self._means.longest_ask_s,
             shortest_ask_s=self._means.shortest_ask_s,
         )

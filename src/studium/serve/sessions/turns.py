@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
 from studium.domains.topics import Assignment, Judgement, Topic
 from studium.errors import StudiumError, UnknownModel
 from studium.fleet import Fleet
+from studium.fleet.expectation import Coming
 from studium.hardware import snapshot
 from studium.records.messages import Finish
 from studium.records.models import Student
@@ -26,6 +27,8 @@ from studium.serve.sessions.refusals import SLOW_SECONDS, model_missing, why_slo
 log = logging.getLogger(__name__)
 
 JUDGE_LIMIT_S = 60.0
+# What a run is taken to last where nothing is known, for the order of what is announced.
+UNKNOWN_RUN_S = 10.0
 NOT_JUDGED = Judgement(None, False, (), "")
 
 
@@ -52,6 +55,7 @@ class Desk:
         self._seed = seed
         self._live = live
         self._tell = tell
+        self._expectation = fleet.expect()
         self._recording = asyncio.Lock()
         self._explained: set[str] = set()
         self.known: set[str] = set()
@@ -62,6 +66,15 @@ class Desk:
         """Learn from every run recorded so far. Blocks on the database."""
         for run in self._ledger.runs():
             self._remember(run)
+
+    def announce(self, waiting: Sequence[Turn]) -> None:
+        """Tell the fleet whose models will be asked for next, so that it keeps or loads them ahead."""
+        coming: list[Coming] = []
+        in_s = 0.0
+        for turn in waiting:
+            coming.append(Coming(self._students[turn.student], in_s))
+            in_s += turn.expected_s or UNKNOWN_RUN_S
+        self._expectation.change(coming)
 
     async def take_turn(self, turn: Turn, cycle: int, *, seat_s: float, remaining_s: float) -> Skip | None:
         """Let a student work, judge and record it; return a Skip where it did not come to a run.
@@ -175,11 +188,12 @@ def as_trial(run: SessionRun) -> Trial:
         model=run.run.model,
         cycle=run.run.cycle,
         useful=run.useful,
-        seconds=run.run_seconds or run.run.seconds,
+        seconds=run.run_seconds,
         load_seconds=run.run.load_seconds,
         tokens=run.run.completion_tokens,
         max_tokens=run.max_tokens,
         cut=run.finish == Finish.LENGTH.value,
+        seated=run.run_seconds > 0,
     )
 
 
