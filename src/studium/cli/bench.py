@@ -45,7 +45,12 @@ def schedule(
     """Compare Studium's planner with other policies on a virtual clock. Loads no model.
 
     The other policies are re-implemented from public descriptions, and the workloads' sizes and timings
-    are invented; a trace brings its own (one JSON object a line: a header, then the asks).
+    are invented. A trace brings its own: one JSON object a line, a header first, then the asks.
+
+    \b
+    {"devices": [{"name": "gpu", "budget_bytes": 11000000000}],
+     "models": [{"name": "a", "bytes": 4100000000, "load_seconds": 5, "slots": 1}]}   (in one line)
+    {"at_s": 0.0, "model": "a", "priority": "interactive", "run_seconds": 6.2}
 
     Example: studium bench schedule --workload burst --seeds 5
     """

@@ -25,6 +25,8 @@ from typing import NamedTuple
 
 from studium.fleet.simulate.world import Trace, VirtualAsk
 
+ROUNDS = 10
+
 
 class Bound(NamedTuple):
     """Seconds that no policy can undercut."""
@@ -57,19 +59,24 @@ def relaxation(trace: Trace) -> Bound:
 
 
 def _jobs(trace: Trace) -> list[_Job]:
-    """Return the asks with their earliest times: once by runs alone, then with each model's first load."""
+    """Return the asks with their earliest times.
+
+    A model is there a load after it was first known, an ask that comes after others is issued when they
+    have ended: each round of these two gives later times that still hold for everybody.
+    """
     fastest = min(device.slowdown for device in trace.devices)
     largest = max(device.budget_bytes for device in trace.devices)
-    bare = _earliest(trace, fastest, largest, dict.fromkeys(trace.models, 0.0))
-    there = {
-        model: min(
-            (0.0 if job.ask.announced > 0 else job.issue_s for job in bare if job.ask.model == model),
-            default=0.0,
-        )
-        + trace.models[model].load_seconds
-        for model in trace.models
-    }
-    return _earliest(trace, fastest, largest, there)
+    jobs = _earliest(trace, fastest, largest, dict.fromkeys(trace.models, 0.0))
+    for _ in range(ROUNDS):
+        known: dict[str, float] = {}
+        for job in jobs:
+            known_s = 0.0 if job.ask.announced > 0 else job.issue_s
+            known[job.ask.model] = min(known_s, known.get(job.ask.model, known_s))
+        there = {name: known.get(name, 0.0) + model.load_seconds for name, model in trace.models.items()}
+        former, jobs = jobs, _earliest(trace, fastest, largest, there)
+        if jobs == former:
+            break
+    return jobs
 
 
 def _earliest(trace: Trace, fastest: float, largest: int, there: dict[str, float]) -> list[_Job]:

@@ -47,7 +47,7 @@ def parse_trace(lines: Iterable[bytes], *, name: str) -> Trace:
         raise ConfigurationError(
             f"{name} is empty",
             expected="a header line with devices and models, then one line for each ask",
-            try_next="see docs of the format: studium bench schedule --help",
+            try_next="see the example: studium bench schedule --help",
         )
     devices = [_device(one) for one in header.children("devices")]
     models = {one.name: one for one in map(_model, header.children("models"))}
