@@ -31,12 +31,15 @@ def bench(context: typer.Context) -> None:
 @app.command("schedule")
 def schedule(
     workload: Annotated[
-        list[str] | None, typer.Option("--workload", help="Only this workload; may be repeated.")
+        list[str] | None,
+        typer.Option("--workload", metavar="NAME", help="Only this workload; may be repeated."),
     ] = None,
     policy: Annotated[
-        list[str] | None, typer.Option("--policy", help="Only this policy; may be repeated.")
+        list[str] | None, typer.Option("--policy", metavar="NAME", help="Only this policy; may be repeated.")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Runs to average over.")] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="NUMBER", min=1, max=MOST_SEEDS, help="Runs to average over.")
+    ] = 3,
     trace: Annotated[
         Path | None, typer.Option("--trace", metavar="FILE", help="A recorded trace instead of a workload.")
     ] = None,
