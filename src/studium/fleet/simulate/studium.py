@@ -11,7 +11,9 @@ from math import exp
 from random import Random
 
 from studium.fleet.demand import Demand
+from studium.fleet.outlook import WORTH_LOADING_AHEAD_S
 from studium.fleet.plan import plan
+from studium.fleet.residency import LOOK_AGAIN_S
 from studium.fleet.simulate.machine import Issued, Machine, Resident
 from studium.fleet.simulate.world import VirtualAsk
 from studium.fleet.situation import (
@@ -31,8 +33,6 @@ from studium.fleet.situation import (
 )
 from studium.records.scheduling import Priority
 
-# As residency does: a blocked ask is looked at again this often although nothing happened.
-LOOK_AGAIN_S = 0.5
 NOISE = 0.3
 HORIZON = 6
 
@@ -45,7 +45,9 @@ class Studium:
         self._rules = rules or Rules()
         self._demand = Demand()
         self._seen = 0
+        self._something_to_load_ahead = False
         self._served_at: dict[Priority, float] = {}
+        self._seen_at: dict[str, float] = {}
         noise = Random(f"forecast {seed}")
         means = machine.trace.mean_run_seconds
         self._forecast = {
@@ -66,9 +68,11 @@ class Studium:
             self._demand.asked(machine.issued[number].ask.model, machine.now)
         self._seen = len(machine.issued)
         expected = list(self._expected(machine)) if self._hints else []
+        self._something_to_load_ahead = any(one.model not in machine.residents for one in expected)
         loading = any(one.state is TenantState.LOADING for one in machine.residents.values())
-        if not machine.waiting and not expected and not loading:
+        if not (machine.waiting or loading or self._something_to_load_ahead):
             return
+        self._seen_at |= dict.fromkeys(machine.residents, machine.now)
         for move in plan(self.situation(machine, expected)):
             match move:
                 case Run(number):
@@ -84,7 +88,7 @@ class Studium:
                     machine.refuse(number)
 
     def look_again_s(self, machine: Machine) -> float | None:
-        return LOOK_AGAIN_S if machine.waiting else None
+        return LOOK_AGAIN_S if machine.waiting or self._something_to_load_ahead else None
 
     def situation(self, machine: Machine, expected: list[Expected]) -> Situation:
         """Return what `plan` may know of the machine now."""
@@ -97,6 +101,7 @@ class Studium:
             rules=self._rules,
             expected=expected,
             served_s_ago={priority: machine.now - at for priority, at in self._served_at.items()},
+            away_s={model: machine.now - at for model, at in self._seen_at.items()},
         )
 
     def _waiting(self, one: Issued, now: float) -> Waiting:
@@ -148,7 +153,9 @@ class Studium:
             for ask in coming.values():
                 at = max([ask.at_s, now, *(ends[before] for before in ask.after if before in ends)])
                 ends[ask.number] = at + self._forecast[ask.number]
-                yield Expected(ask.model, at - now, ask.announced)
+                resident = ask.model in machine.residents
+                if resident or machine.trace.models[ask.model].load_seconds >= WORTH_LOADING_AHEAD_S:
+                    yield Expected(ask.model, at - now, ask.announced)
             front = list(coming)
 
     def _is_near(self, machine: Machine, ask: VirtualAsk, ends: dict[int, float]) -> bool:
