@@ -234,6 +234,33 @@ def test_loading_ahead_does_not_cost_a_model_that_is_worth_as_much():
     assert short(moves(tenants=cold, expected=hint)) == [("Evict", "a")]
 
 
+def test_who_was_just_given_work_does_not_make_room_for_what_is_expected():
+    tenants = [resident("a", bytes=90, idle_s=900)]
+    assert moves(waiting=[waiting(1, "a")], tenants=tenants, expected=[Expected("b", in_s=3)]) == [Run(1)]
+
+
+def test_who_is_needed_farthest_from_now_makes_room_for_what_is_needed_next():
+    tenants = [resident("a", idle_s=1), resident("b", in_flight=1)]
+    hints = [Expected("c", in_s=5), Expected("a", in_s=40)]
+    assert short(moves(tenants=tenants, expected=hints)) == [("Evict", "a")]
+
+
+def test_models_that_load_at_once_serve_before_they_change_places():
+    tenants = [resident("a", bytes=100, load_seconds=0.0, resident_s=0.0)]
+    places = {"b": [place(100, load_seconds=0.0)]}
+    asks = [waiting(1, "b", waited_s=5), waiting(2, "a", waited_s=5)]
+    assert moves(waiting=asks, tenants=tenants, places=places) == [Run(2)]
+
+
+def test_memory_is_kept_together_for_a_model_long_away_and_not_for_one_that_just_left():
+    tenants = [resident("x", bytes=40, in_flight=1)]
+    places = {"big": [place(90)], "small": [place(40)]}
+    asks = [waiting(1, "big", waited_s=90), waiting(2, "small")]
+    just_left = moves(waiting=asks, tenants=tenants, places=places, away_s={"big": 5.0})
+    long_away = moves(waiting=asks, tenants=tenants, places=places, away_s={"big": 95.0})
+    assert (short(just_left), long_away) == ([("Load", "small")], [])
+
+
 def test_a_load_nobody_wants_is_stopped_unless_it_is_expected():
     loading = [Tenant("a", TenantState.LOADING, 40, 1, 0, 0.0, 1.0)]
     assert short(moves(tenants=loading)) == [("Abandon", "a")]

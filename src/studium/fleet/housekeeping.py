@@ -3,7 +3,7 @@
 from studium.fleet.eviction import Candidate, cheapest
 from studium.fleet.ledger import Ledger
 from studium.fleet.situation import Expected, Place, Situation, Tenant, TenantState
-from studium.fleet.worth import loss_s
+from studium.fleet.worth import loss_ahead_s, loss_s
 
 # What is expected is loaded ahead at someone's cost only when keeping that one is worth less than this share.
 _PREFETCH_WORTH = 0.5
@@ -67,12 +67,12 @@ def load_ahead(ledger: Ledger) -> None:
 def _make_room(ledger: Ledger, hint: Expected, place: Place) -> None:
     sooner = {one.model for one in ledger.situation.expected if one.in_s <= hint.in_s}
     idle = [
-        Candidate(tenant, loss_s(ledger, tenant, place))
+        Candidate(tenant, loss_ahead_s(tenant, hint, place))
         for tenant in ledger.tenants.values()
         if ledger.is_idle(tenant)
         and tenant.device == place.device
         and tenant.bytes > 0
-        and tenant.model not in sooner | ledger.promised
+        and tenant.model not in sooner | ledger.promised | ledger.seated
     ]
     chosen = cheapest(idle, ledger.short_later_bytes(place), at_least=int(ledger.is_full_later()))
     if not chosen:

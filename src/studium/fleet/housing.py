@@ -196,6 +196,7 @@ class Housing:
         self.freed = True
         if self._house.tenants.get(tenant.name) is tenant:
             del self._house.tenants[tenant.name]
+            self._house.left_at[tenant.name] = self._clock()
 
     def _remember(
         self, kind: MoveKind, tenant: Housed, seconds: float, num_bytes: int | None, reason: str

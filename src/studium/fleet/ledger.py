@@ -10,7 +10,7 @@ class Ledger:
     """Starts from a situation and changes with every move that is entered.
 
     `queues` holds the waiting asks by model, models in the rank of their first ask. `promised` names the
-    tenants that take no new work because somebody else is to have their place.
+    tenants that take no new work because somebody else is to have their place, `seated` those that just got some.
     """
 
     def __init__(self, situation: Situation, ranked: Sequence[Ranked]) -> None:
@@ -22,6 +22,7 @@ class Ledger:
         for one in ranked:
             self.queues.setdefault(one.ask.model, []).append(one)
         self.promised: set[str] = set()
+        self.seated: set[str] = set()
         self.moves: list[Move] = []
         self._gone: set[str] = set()
         self._held = sum(1 for tenant in situation.tenants if tenant.bytes > 0)

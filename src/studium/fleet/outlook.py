@@ -67,6 +67,7 @@ class Outlook:
             rules=self.rules(),
             expected=expected,
             served_s_ago={priority: now - at for priority, at in house.served_at.items()},
+            away_s={name: now - at for name, at in house.left_at.items() if name in needs},
         )
 
     def rules(self) -> Rules:

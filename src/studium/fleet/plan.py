@@ -26,7 +26,7 @@ from studium.fleet.housekeeping import could_fit, load_ahead, shrink, stop_unwan
 from studium.fleet.ledger import Ledger
 from studium.fleet.ranking import Ranked, rank
 from studium.fleet.situation import Move, Place, Refuse, Run, Situation, Tenant, TenantState, Waiting
-from studium.fleet.worth import loss_s, may_take
+from studium.fleet.worth import loss_s, may_take, turn_s
 
 
 def plan(situation: Situation) -> list[Move]:
@@ -60,6 +60,7 @@ def _seat(ledger: Ledger) -> Sequence[Move]:
     for one in ledger.ranked:
         if free_slots.get(one.ask.model, 0) > 0:
             free_slots[one.ask.model] -= 1
+            ledger.seated.add(one.ask.model)
             runs.append(Run(one.ask.ask))
     return runs
 
@@ -136,8 +137,8 @@ def _take(ledger: Ledger, first: Ranked, option: _Option) -> bool:
 
 
 def _reserve(ledger: Ledger, first: Ranked) -> None:
-    """Keep others off the memory an ask waits for that has waited long, so that it adds up."""
+    """Keep others off the memory a model waits for that was away for a turn, so that it adds up."""
     place = _places(ledger, first.ask.model)[0]
-    turn_s = ledger.rules.turn_swaps * (place.load_seconds + place.unload_seconds + 1.0)
-    if first.overdue or first.ask.waited_s >= turn_s:
+    away_s = min(first.ask.waited_s, ledger.situation.away_s.get(first.ask.model, first.ask.waited_s))
+    if first.overdue or away_s >= turn_s(ledger.rules, 2 * place.load_seconds + place.unload_seconds):
         ledger.reserve(place)

@@ -120,7 +120,8 @@ class Situation:
 
     `places` holds, for every model that is waited for or expected, where it could live, the preferred
     device first; no places, or one of 0 bytes, means that it occupies none of our memory.
-    `served_s_ago` says per class when one of its asks was last seated.
+    `served_s_ago` says per class when one of its asks was last seated, `away_s` per absent model how long
+    it has been out of memory (not there: since ever).
     """
 
     waiting: Sequence[Waiting]
@@ -130,6 +131,7 @@ class Situation:
     rules: Rules = Rules()
     expected: Sequence[Expected] = ()
     served_s_ago: Mapping[Priority, float] = field(default_factory=dict[Priority, float])
+    away_s: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ class House:
     taken: dict[str, int] = field(default_factory=dict[str, int])
     demand: Demand = field(default_factory=Demand)
     served_at: dict[Priority, float] = field(default_factory=dict[Priority, float])
+    left_at: dict[str, float] = field(default_factory=dict[str, float])
 
     def reserved_bytes(self, device: str | None = None) -> int:
         """Return the memory set aside for all tenants now, on one device or on all."""

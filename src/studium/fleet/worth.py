@@ -2,15 +2,31 @@
 
 from studium.fleet.ledger import Ledger
 from studium.fleet.ranking import Ranked
-from studium.fleet.situation import Place, Tenant, TenantState, Waiting
+from studium.fleet.situation import Expected, Place, Rules, Tenant, TenantState, Waiting
 
 # A model's use counts this many swaps ahead: what is asked for later would be displaced anyway.
 _SWAPS_AHEAD = 10
+_SHORTEST_TURN_S = 1.0
 
 
 def swap_s(tenant: Tenant, place: Place) -> float:
     """Return what putting another model into a tenant's place costs, its own way back included."""
     return tenant.unload_seconds + place.load_seconds + tenant.load_seconds
+
+
+def turn_s(rules: Rules, one_swap_s: float) -> float:
+    """Return how long a model others wait for keeps its place; never so short that it serves nobody."""
+    return max(_SHORTEST_TURN_S, rules.turn_swaps * one_swap_s)
+
+
+def loss_ahead_s(tenant: Tenant, hint: Expected, place: Place) -> float:
+    """Return the seconds lost by a tenant's leaving for a load ahead: its way back, if needed before that is used.
+
+    Later than that it can be loaded ahead in its turn (Belady: who is needed farthest from now leaves).
+    """
+    horizon_s = hint.in_s + swap_s(tenant, place)
+    needed = tenant.uses_per_second * horizon_s
+    return tenant.load_seconds * needed / (1 + needed)
 
 
 def loss_s(ledger: Ledger, tenant: Tenant, place: Place) -> float:
@@ -48,7 +64,7 @@ def may_take(ledger: Ledger, first: Ranked, tenant: Tenant, place: Place) -> boo
     if not rivals and (not tenant.in_flight or tenant.priority < first.level):
         return True
     one_swap_s = swap_s(tenant, place)
-    if min(first.ask.waited_s, tenant.resident_s) >= ledger.rules.turn_swaps * one_swap_s:
+    if min(first.ask.waited_s, tenant.resident_s) >= turn_s(ledger.rules, one_swap_s):
         return True
     return tenant.resident_s >= one_swap_s and _is_last_chance(first.ask, tenant, place)
 
