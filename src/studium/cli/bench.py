@@ -72,9 +72,13 @@ def schedule(
     )
     outcomes: list[Outcome] = []
     for name, make in worlds.items():
-        note(f"simulating {name}: {seeds} x {len(policies)} runs")
+        suited = [one for one in policies.values() if one.suits(make(0))]
+        for one in policies.values():
+            if one not in suited:
+                note(f"{one.name} is left out of {name}: its rules are for one device")
+        note(f"simulating {name}: {seeds} x {len(suited)} runs")
         for seed in range(seeds):
-            outcomes += replay(make(seed), policies.values(), seeds=[seed])
+            outcomes += replay(make(seed), suited, seeds=[seed])
     rows = tabulate(outcomes)
     if json:
         write_json(

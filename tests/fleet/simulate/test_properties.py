@@ -1,17 +1,17 @@
-"""What holds for every peer policy on every world."""
+"""What holds for every policy on every world, ours and the peers."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.fleet.simulate.worlds import BUDGET, traces
 
-from studium.fleet.simulate import PEERS, POLICIES, simulate
+from studium.fleet.simulate import POLICIES, simulate
 from studium.fleet.simulate.bound import relaxation
 from studium.fleet.simulate.optimum import Objective, optimum
 
 CLOSE = 1e-6
 
 
-@pytest.mark.parametrize("policy", PEERS)
+@pytest.mark.parametrize("policy", POLICIES)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(trace=traces())
 def test_memory_holds_and_every_ask_is_served_once_or_refused(policy, trace):
@@ -26,7 +26,7 @@ def test_memory_holds_and_every_ask_is_served_once_or_refused(policy, trace):
     assert outcome == simulate(trace, POLICIES[policy], seed=1)
 
 
-@pytest.mark.parametrize("policy", PEERS)
+@pytest.mark.parametrize("policy", POLICIES)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(trace=traces())
 def test_no_policy_beats_the_relaxation(policy, trace):
@@ -44,7 +44,7 @@ def test_no_policy_beats_the_relaxation(policy, trace):
 def test_the_relaxation_never_exceeds_the_optimal_makespan_and_no_policy_beats_it(trace):
     best = optimum(trace, Objective.MAKESPAN)
     assert relaxation(trace).makespan_s <= best + CLOSE
-    for policy in (POLICIES[name] for name in PEERS):
+    for policy in POLICIES.values():
         assert simulate(trace, policy).makespan_s >= best - CLOSE, policy.name
 
 
@@ -53,6 +53,6 @@ def test_the_relaxation_never_exceeds_the_optimal_makespan_and_no_policy_beats_i
 def test_the_relaxation_never_exceeds_the_optimal_mean_wait_and_no_policy_beats_it(trace):
     best = optimum(trace, Objective.MEAN_WAIT)
     assert relaxation(trace).wait_mean_s <= best + CLOSE
-    for policy in (POLICIES[name] for name in PEERS):
+    for policy in POLICIES.values():
         waits = simulate(trace, policy).waits()
         assert sum(waits) / len(waits) >= best - CLOSE, policy.name

@@ -34,11 +34,13 @@ POLICIES: Mapping[str, Named] = {
             "llama-swap-group",
             "re-implemented from its public source of August 2026: one model at a time",
             lambda machine, _s: group(machine),
+            most_devices=1,
         ),
         Named(
             "llama-swap-matrix",
             "re-implemented from its public source of August 2026, with the ideal sets for the trace",
             lambda machine, _s: ideal_matrix(machine),
+            most_devices=1,
         ),
     )
 }

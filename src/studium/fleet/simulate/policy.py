@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from studium.fleet.simulate.machine import Machine, Resident
+from studium.fleet.simulate.world import Trace
 
 
 class Policy(Protocol):
@@ -26,6 +27,11 @@ class Named:
     name: str
     about: str
     make: Callable[[Machine, int], Policy]
+    most_devices: int | None = None
+
+    def suits(self, trace: Trace) -> bool:
+        """Whether its rules say what to do on so many devices."""
+        return self.most_devices is None or len(trace.devices) <= self.most_devices
 
 
 def refuse_hopeless(machine: Machine) -> None:

@@ -42,8 +42,11 @@ def simulate(trace: Trace, policy: Named, *, seed: int = 0) -> Outcome:
 def replay(
     trace: Trace, policies: Iterable[Named] | None = None, *, seeds: Sequence[int] = (0,)
 ) -> list[Outcome]:
-    """Run each of `policies` (default: all) over `trace`, once per seed, and return the outcomes in order."""
-    chosen = list(POLICIES.values() if policies is None else policies)
+    """Run each of `policies` over `trace`, once per seed, and return the outcomes in order.
+
+    By default all whose rules suit the trace: llama-swap's are for one device. See `tabulate` for a table.
+    """
+    chosen = [one for one in POLICIES.values() if one.suits(trace)] if policies is None else list(policies)
     return [simulate(trace, policy, seed=seed) for policy in chosen for seed in seeds]
 
 

@@ -1,8 +1,10 @@
 """Synthetic traces, made from a seed. Sizes and timings are invented: 11 GB, load 1.5 s + GB / 1.2, 1 s to
-give memory back. What differs is said at each workload; every number is an argument or stands there.
+give memory back; models that generate at once do not slow each other (contention 0) but where a name ends in
+"shared". What differs is said at each workload; every number is an argument or stands there.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import exp
 from random import Random
 
@@ -72,6 +74,18 @@ def burst(seed: int) -> Trace:
             for n, at in enumerate(times)
         ],
     )
+
+
+def two_devices(seed: int) -> Trace:
+    """The asks of `zipf` at 0.16/s on two devices, of 11 and of 8 GB."""
+    one = zipf(seed, rate_per_s=0.16, name="two-devices")
+    return replace(one, devices=[*one.devices, VirtualDevice("second", 8 * GB)])
+
+
+def shared(make: Callable[[int], Trace], seed: int) -> Trace:
+    """Another workload on a device whose models, when they generate at once, fully share its pace."""
+    one = make(seed)
+    return replace(one, name=f"{one.name}-shared", contention=1.0)
 
 
 def hog(seed: int, *, load: float) -> Trace:
@@ -154,6 +168,9 @@ WORKLOADS: Mapping[str, Callable[[int], Trace]] = {
     "hog-112": lambda seed: hog(seed, load=1.12),
     "session": session,
     "mixed-day": mixed_day,
+    "committees-shared": lambda seed: shared(committees, seed),
+    "burst-shared": lambda seed: shared(burst, seed),
+    "two-devices": two_devices,
 }
 
 
