@@ -7,6 +7,7 @@ from studium.errors import Unsupported
 from studium.fleet.simulate import POLICIES, simulate
 from studium.fleet.simulate.llama_swap import largest_sets
 from studium.fleet.simulate.world import GB, VirtualDevice
+from studium.records.scheduling import Priority
 
 
 def order_of_starts(policy: str, world) -> list[str]:
@@ -43,6 +44,12 @@ def test_llama_swaps_matrix_reaches_the_set_that_costs_least():
         models, [ask(0, "a", 0.0, 1.0), ask(1, "b", 0.0, 1.0), ask(2, "c", 30.0), ask(3, "a", 50.0)]
     )
     assert starts("llama-swap-matrix", world) == pytest.approx([9.0, 2.0, 36.0, 50.0])
+
+
+def test_llama_swaps_queue_is_told_which_models_are_urgent():
+    models = [model("a", 8), model("b", 8), model("c", 8)]
+    asks = [ask(0, "a", 0.0), ask(1, "b", 0.1, priority=Priority.CAMPAIGN), ask(2, "c", 0.2)]
+    assert "".join(order_of_starts("llama-swap-group", trace(models, asks))) == "acb"
 
 
 def test_the_ideal_sets_are_all_largest_ones_that_fit():

@@ -10,6 +10,7 @@ live together, and the set that holds the wanted model and costs least to reach 
 is the ideal one a patient person would write: every largest set that fits the memory, and as the cost of
 an eviction the seconds to load that model again.
 
+Its queue can be given a priority for each model; here, the most urgent class that ever asks for it.
 Simplified: one device; no time to live; no limit on requests at once (by default 10 a model, then 429).
 """
 
@@ -35,8 +36,11 @@ class _Swap:
 class LlamaSwap:
     """The FIFO scheduler; `evictions` says who of the running has to leave for a model."""
 
-    def __init__(self, device: str, evictions: Evictions) -> None:
-        self._device = device
+    def __init__(self, machine: Machine, evictions: Evictions) -> None:
+        self._device = _only_device(machine)
+        self._urgency: dict[str, int] = {}
+        for ask in machine.trace.asks:
+            self._urgency[ask.model] = max(ask.priority, self._urgency.get(ask.model, 0))
         self._evictions = evictions
         self._swaps: dict[str, _Swap] = {}
         self._queued: list[int] = []
@@ -87,9 +91,18 @@ class LlamaSwap:
         if self._is_ready(machine, model) and not evict and not collides:
             self._granted.setdefault(model, []).append(number)
         elif collides or any(self._has_work(machine, name) for name in evict):
-            self._queued.append(number)
+            self._enqueue(machine, number)
         else:
             self._swaps[model] = _Swap(evict, [number])
+
+    def _enqueue(self, machine: Machine, number: int) -> None:
+        """Queue an ask before the first whose model is less urgent."""
+        mine = self._urgency[machine.waiting[number].ask.model]
+        for place, other in enumerate(self._queued):
+            if self._urgency[machine.waiting[other].ask.model] < mine:
+                self._queued.insert(place, number)
+                return
+        self._queued.append(number)
 
     def _carry_on(self, machine: Machine) -> None:
         """Do what the decisions amount to: stop the evicted, load where they are gone, seat the granted."""
@@ -118,7 +131,7 @@ class LlamaSwap:
 
 def group(machine: Machine) -> LlamaSwap:
     """One group of all models, one of them in memory at a time."""
-    return LlamaSwap(_only_device(machine), lambda _model, running: list(running))
+    return LlamaSwap(machine, lambda _model, running: list(running))
 
 
 def ideal_matrix(machine: Machine) -> LlamaSwap:
@@ -134,7 +147,7 @@ def ideal_matrix(machine: Machine) -> LlamaSwap:
 
         return min(cost(one) for one in sets if model in one)[1]
 
-    return LlamaSwap(device, evictions)
+    return LlamaSwap(machine, evictions)
 
 
 def largest_sets(trace: Trace, budget_bytes: int) -> list[frozenset[str]]:

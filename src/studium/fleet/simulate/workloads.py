@@ -130,7 +130,8 @@ def mixed_day(seed: int) -> Trace:
     """Two hours: interactive asks (0.02/s, five models) over a campaign (200 asks, there from the start, three
     models) over training (6 GB, segments of 150 s, each asked for when the former ended, preemptible).
 
-    Peers know no classes and do not push out at work: for them a segment is an ask like any other.
+    Peers do not push out at work, so a segment is an ask like any other to them, and they know no classes,
+    but llama-swap's queue is told which models are asked for interactively.
     """
     random = Random(f"mixed day {seed}")
     chats = [model(f"chat-{n}", size) for n, size in enumerate((4.1, 2.0, 3.3, 5.0, 1.6))]
