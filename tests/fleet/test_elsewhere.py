@@ -1,7 +1,8 @@
 """What other programs hold, told from what is free and what models hold."""
 
-from studium.fleet.elsewhere import Elsewhere, Holding
+from studium.fleet.elsewhere import Elsewhere, Holding, held_bytes, peak_bytes
 from studium.records.hardware import DeviceBudget, DeviceKind
+from studium.records.models import Residence
 
 
 def device(name: str, size: int, *, margin: int = 0, kind: DeviceKind = DeviceKind.CPU) -> DeviceBudget:
@@ -53,3 +54,11 @@ def test_devices_of_main_memory_share_what_is_free_and_gpus_do_not():
 
 def test_never_more_than_the_whole_budget_is_taken():
     assert Elsewhere([device("memory", 100)]).measured({"memory": -500}, []) == {"memory": 100}
+
+
+def test_a_model_on_a_gpu_counts_as_what_it_holds_there():
+    on_card = Residence("a", resident_bytes=700, peak_bytes=900, vram_bytes=4000)
+    assert held_bytes(on_card, DeviceKind.GPU) == 4000
+    assert peak_bytes(on_card) == 4000
+    assert peak_bytes(Residence("a", resident_bytes=700, peak_bytes=900)) == 900
+    assert held_bytes(Residence("a", resident_bytes=700, peak_bytes=900), DeviceKind.GPU) is None

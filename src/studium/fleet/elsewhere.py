@@ -76,3 +76,8 @@ def held_bytes(residence: Residence, kind: DeviceKind) -> int | None:
         memory = psutil.Process(residence.pid).memory_info()
         return max(0, memory.rss - memory.shared)
     return None
+
+
+def peak_bytes(residence: Residence) -> int | None:
+    """Return the most a model held where its weights are: on the GPU if any of it is there, else as resident."""
+    return residence.vram_bytes or residence.peak_bytes

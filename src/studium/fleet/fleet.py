@@ -11,6 +11,7 @@ from itertools import count
 
 from studium.engines.protocol import Engine
 from studium.errors import EngineDied, PromptTooLong, StudiumError
+from studium.fleet.elsewhere import peak_bytes
 from studium.fleet.expectation import Coming, Expectation
 from studium.fleet.lease import Lease, Leases, lease_model
 from studium.fleet.limits import Limits, difference
@@ -212,15 +213,15 @@ class Fleet:
         error_code: str,
     ) -> StudentRun:
         """Remember one run: measured memory, time, tokens, and whether it succeeded. Returns it."""
-        peak_bytes = await self._peak_bytes(grant.model)
-        self.residency.measured(grant.model, peak_bytes)
+        most_bytes = await self._peak_bytes(grant.model)
+        self.residency.measured(grant.model, most_bytes)
         run = StudentRun(
             student=student.name,
             model=profile_key(grant.model, grant.device),
             started_at=time.time() - seconds,
             seconds=seconds + load_seconds,
             success=reply is not None,
-            memory_bytes=peak_bytes,
+            memory_bytes=most_bytes,
             prompt_tokens=(reply.prompt_tokens or 0) if reply else 0,
             completion_tokens=(reply.completion_tokens or 0) if reply else 0,
             load_seconds=load_seconds,
@@ -240,7 +241,7 @@ class Fleet:
     async def _peak_bytes(self, model: ModelSpec) -> int | None:
         for residence in await self.engines[model.engine].residences():
             if residence.model == model.name:
-                return residence.peak_bytes
+                return peak_bytes(residence)
         return None
 
 

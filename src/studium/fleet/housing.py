@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from studium.engines.protocol import Engine
 from studium.errors import DoesNotFit, StudiumBug, StudiumError
 from studium.fleet import refusals
+from studium.fleet.elsewhere import peak_bytes
 from studium.fleet.limits import difference, placed, stepped_down
 from studium.fleet.mover import Mover, Unloaded
 from studium.fleet.outlook import Outlook
@@ -138,14 +139,16 @@ class Housing:
         self.changes += 1
         tenant.load_seconds = seconds
         tenant.idle_since = tenant.loaded_at = self._clock()
-        tenant.bytes = max(tenant.bytes, residence.peak_bytes or 0, residence.resident_bytes or 0)
+        resident_bytes = residence.vram_bytes or residence.resident_bytes
+        tenant.bytes = max(tenant.bytes, peak_bytes(residence) or 0, resident_bytes or 0)
         if tenant.model.engine != LEASE:
             device = self._house.limits.profile_device(tenant.device)
-            peak_bytes = residence.peak_bytes
-            self._profiles.loaded(tenant.model, seconds=seconds, peak_bytes=peak_bytes, device=device)
+            self._profiles.loaded(
+                tenant.model, seconds=seconds, peak_bytes=peak_bytes(residence), device=device
+            )
             if tenant.note:
                 reason = f"{reason}; stepped down to {tenant.note}, since it ran out of memory"
-            self._remember(MoveKind.LOAD, tenant, seconds, residence.resident_bytes, reason)
+            self._remember(MoveKind.LOAD, tenant, seconds, resident_bytes, reason)
         if tenant.state is TenantState.LEAVING:  # abandoned in the moment it was there
             self.begin_unload(tenant, "nobody wants it any more")
         else:
