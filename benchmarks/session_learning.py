@@ -36,7 +36,6 @@ from studium.fleet import Fleet
 from studium.fleet.profiles import Profiles
 from studium.fleet.residency import Limits, Residency
 from studium.hardware import snapshot
-from studium.records.hardware import MemoryBudget
 from studium.records.models import MemoryEstimate, ModelSpec, Residence, Student
 from studium.records.profiles import ModelProfile
 from studium.records.sessions import CycleSummary, SessionPlan
@@ -185,7 +184,7 @@ async def one_session(
         seed=seed,
         learn=arm == "learned",
     )
-    means = Means(MemoryBudget(budget_bytes, "the card"), True, 0, max_models=AT_ONCE, seat_s=30.0)
+    means = Means(max_models=AT_ONCE, seat_s=30.0)
     try:
         with tempfile.TemporaryDirectory(prefix="studium-benchmark-") as workspace:
             folder = SessionFolder(Path(workspace), plan.name)

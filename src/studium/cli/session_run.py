@@ -116,9 +116,6 @@ async def _run(
         try:
             async with open_studium(config) as studium:
                 means = Means(
-                    budget=studium.budget,
-                    budget_declared=config.fleet.memory_budget_bytes is not None,
-                    margin_bytes=config.fleet.safety_margin_bytes,
                     max_models=config.fleet.max_models_at_once,
                     seat_s=config.fleet.load_timeout_s + 60.0,
                 )

@@ -10,7 +10,7 @@ from studium.domains.topics import Assignment, Judgement
 from studium.engines.scripted import ModelScript, ScriptedEngine
 from studium.fleet import Fleet
 from studium.fleet.residency import Limits
-from studium.records.hardware import HardwareSnapshot, MemoryBudget
+from studium.records.hardware import HardwareSnapshot
 from studium.records.models import ModelSpec, Student
 from studium.records.sessions import SessionPlan, SessionSummary
 from studium.serve.sessions.folder import SessionFolder
@@ -63,10 +63,9 @@ class House:
         self.workspace = workspace
         self.engine = ScriptedEngine(models)
         self.students = {name: student(name) for name in models}
-        self.budget = MemoryBudget(budget_mib * MIB, "declared as fleet.memory_budget")
         self.fleet = Fleet(
             {"scripted": self.engine},
-            Limits(self.budget.bytes),
+            Limits(budget_mib * MIB),
             known={},
             save_profile=lambda profile: None,
             record_run=lambda run: None,
@@ -83,7 +82,7 @@ class House:
         return SessionPlan(name, "words", **fields)  # type: ignore[arg-type]
 
     def means(self, **more: object) -> Means:
-        return Means(self.budget, True, 0, seat_s=10.0, **more)  # type: ignore[arg-type]
+        return Means(seat_s=10.0, **more)  # type: ignore[arg-type]
 
     async def run(
         self, plan: SessionPlan | None = None, *, hardware: HardwareSnapshot | None = None, **means: object

@@ -52,6 +52,11 @@ def test_a_model_that_does_not_fit_is_left_out_with_both_numbers():
     assert plan.skips[0].reason == "needs 120 MiB, 100 MiB is free for models"
 
 
+def test_a_model_larger_than_any_one_device_does_not_run_though_all_together_would_hold_it():
+    plan = decide([candidate("a", 90)], [], mib=120, largest_bytes=60 * MIB)
+    assert plan.skips[0].reason == "needs 90 MiB, 60 MiB is free for models"
+
+
 def test_measured_yield_outranks_priority():
     history = trials("a", 1, 0, 1, 0) + trials("b", 1, 1, 1, 1)
     assert order(decide([candidate("a", priority=9), candidate("b")], history)) == ["b", "a"]

@@ -23,6 +23,7 @@ from studium.records.sessions import SessionRun, SessionState
 from studium.serve.sessions.folder import SessionFolder
 from studium.serve.sessions.ledger import read_ledger
 from studium.serve.sessions.ownership import owned, owner_of
+from studium.serve.sessions.refusals import why_slow
 
 MIB = 2**20
 
@@ -303,6 +304,27 @@ async def test_a_model_that_is_not_there_is_told_with_what_to_do_and_the_others_
         assert sum("ghost's model 'ghost' is not there" in line for line in h.told) == 1
         with pytest.raises(UnknownModel, match="ghost"):
             await h.run(h.plan("s2", students=("ghost",)))
+
+
+async def test_a_slow_generation_is_explained_once_with_likely_causes_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr("studium.serve.sessions.turns.SLOW_SECONDS", 0.01)
+    async with house(tmp_path, {"a": says(first_token_s=0.05), "b": says(first_token_s=0.05)}) as h:
+        await h.run(h.plan(max_cycles=2))
+    told = [line for line in h.told if line.startswith("slow:")]
+    assert len(told) == 1
+    assert "likely causes, in order: 1. " in told[0] and "studium doctor" in told[0]
+
+
+def test_causes_with_evidence_come_first():
+    busy = replace(roomy(), cpu_percent=99.0, ram_available_bytes=1 << 30)
+    told = why_slow(student("a"), 70.0, 90.0, 20, busy).expected
+    parts = [
+        "1. its model had to be loaded first",
+        "2. main memory is nearly full",
+        "3. the processor is 99 %",
+    ]
+    assert [part in told for part in parts] == [True] * 3
+    assert "4. the model is large" in told and "long" not in told
 
 
 async def test_nobody_answering_for_three_cycles_ends_it(tmp_path):

@@ -51,13 +51,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a cycle may use: bytes free for models, seconds and tokens left, and how long single asks may take."""
+    """What a cycle may use: bytes free for models, seconds and tokens left, and how long single asks may take.
+
+    `largest_bytes` is the most of the room that lies on one device; None: all of it.
+    """
 
     cycle: int
     room_bytes: int
     remaining_s: float
     tokens: Allowance
     max_models: int = 6
+    largest_bytes: int | None = None
     longest_ask_s: float = 180.0
     shortest_ask_s: float = 5.0
 
@@ -90,9 +94,10 @@ def choose(
     """Return the plan of one cycle. With `learned` False only declared figures count."""
     skips: list[Skip] = []
     fitting: list[Candidate] = []
+    largest = outlook.room_bytes if outlook.largest_bytes is None else outlook.largest_bytes
     for one in candidates:
-        if one.needs_bytes > outlook.room_bytes:
-            skips.append(Skip(one.student, does_not_fit(one.needs_bytes, outlook.room_bytes)))
+        if one.needs_bytes > largest:
+            skips.append(Skip(one.student, does_not_fit(one.needs_bytes, largest)))
         else:
             fitting.append(one)
     measured = learned and any(forecasts[one.student].trials for one in fitting)

@@ -219,14 +219,14 @@ class Ledger:
             rows = connection.execute(query.order_by(tables.session_runs.c.run_id)).all()
         return [_run(row._mapping) for row in rows]
 
-    def budgets(self) -> dict[int, int]:
-        """Return the bytes models could use, by cycle."""
+    def budgets(self, cycle: int | None = None) -> dict[int, int]:
+        """Return the bytes models could use, by cycle, or only those of one."""
         table = tables.session_cycles.c
+        query = select(table.cycle, table.budget_bytes)
+        if cycle is not None:
+            query = query.where(table.cycle == cycle)
         with self._read() as connection:
-            return {
-                row.cycle: row.budget_bytes
-                for row in connection.execute(select(table.cycle, table.budget_bytes))
-            }
+            return {row.cycle: row.budget_bytes for row in connection.execute(query)}
 
     def snapshots(self, last: int = 1) -> list[dict[str, Any]]:
         """Return the newest rows of `hardware_snapshots`, oldest first."""

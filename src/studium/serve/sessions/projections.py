@@ -22,7 +22,7 @@ def project_run(folder: SessionFolder, prefix: str, run: SessionRun) -> None:
 
 def project_cycle(folder: SessionFolder, ledger: Ledger, summary: CycleSummary) -> None:
     """Write the report of a cycle that ended."""
-    report = cycle_json(summary, ledger.runs(summary.cycle), ledger.budgets().get(summary.cycle))
+    report = cycle_json(summary, ledger.runs(summary.cycle), ledger.budgets(summary.cycle).get(summary.cycle))
     write_json(folder.cycle_report(summary.cycle), report)
 
 

@@ -6,6 +6,7 @@ was stopped or killed goes on with the very plan of the cycle it was in, less wh
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,7 @@ from studium.domains.topics import Topic
 from studium.errors import ConfigurationError, EngineFailure, StudiumError, UnknownModel
 from studium.fleet import Fleet
 from studium.hardware import snapshot
-from studium.records.hardware import HardwareSnapshot, MemoryBudget
+from studium.records.hardware import HardwareSnapshot
 from studium.records.models import Student
 from studium.records.sessions import CyclePlan, CycleSummary, SessionState, SessionSummary, Skip
 from studium.serve.sessions.cycle import Bounds, run_turns
@@ -46,11 +47,8 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a session may use. `budget_declared`: the user set the budget, so no margin is taken from it."""
+    """What a session may use beside the memory its fleet has: models at once, and seconds of one wait and ask."""
 
-    budget: MemoryBudget
-    budget_declared: bool
-    margin_bytes: int
     max_models: int = 6
     seat_s: float = 180.0
     longest_ask_s: float = 180.0
@@ -197,6 +195,7 @@ class Session:
         outlook = Outlook(
             cycle=cycle,
             room_bytes=room.bytes,
+            largest_bytes=room.largest_bytes,
             remaining_s=self._remaining_s(),
             tokens=Allowance(self._tokens_left(), self._cycles_left(last)),
             max_models=self._means.max_models,
@@ -221,10 +220,10 @@ class Session:
         if under_way is not None:
             done = {run.run.student for run in await asyncio.to_thread(self._ledger.runs, plan.cycle)}
         turns = [t for t in plan.turns if t.student not in done and t.student in self._candidates_now]
-        room = self._room_now.bytes
-        unfit = [t for t in turns if self._candidates_now[t.student].needs_bytes > room]
+        room, largest = self._room_now.bytes, self._room_now.largest_bytes
+        unfit = [t for t in turns if self._candidates_now[t.student].needs_bytes > largest]
         skips = [
-            Skip(t.student, does_not_fit(self._candidates_now[t.student].needs_bytes, room)) for t in unfit
+            Skip(t.student, does_not_fit(self._candidates_now[t.student].needs_bytes, largest)) for t in unfit
         ]
         skips += await run_turns(
             self._desk,
@@ -267,10 +266,10 @@ class Session:
         if not candidates:
             assert self._missing is not None
             raise self._missing
-        if all(one.needs_bytes > room.bytes for one in candidates):
+        if all(one.needs_bytes > room.largest_bytes for one in candidates):
             needs = {one.student: one.needs_bytes for one in candidates}
-            raise nothing_fits(needs, room.bytes, room.source, self._plan.name)
-        fitting = {one.student for one in candidates if one.needs_bytes <= room.bytes}
+            raise nothing_fits(needs, room.largest_bytes, room.source, self._plan.name)
+        fitting = {one.student for one in candidates if one.needs_bytes <= room.largest_bytes}
         reasons = [skip.reason for skip in plan.skips if skip.student in fitting]
         return f"no further run: {reasons[-1]}" if reasons else "no further run"
 
@@ -286,9 +285,11 @@ class Session:
 
     async def _measure(self) -> Room:
         hardware = await asyncio.to_thread(self._read_hardware)
-        held = sum(one.resident_bytes or 0 for one in await self._fleet.residences())
-        means = self._means
-        room = measure_room(hardware, held, means.budget, means.margin_bytes, declared=means.budget_declared)
+        residency = self._fleet.residency
+        where, held = residency.whereabouts(), Counter[str]()
+        for one in await self._fleet.residences():
+            held[where.get(one.model, "")] += one.resident_bytes or 0
+        room = measure_room(hardware, residency.limits.homes, held)
         self._live.room_bytes, self._live.room_source = room.bytes, room.source
         return room
 

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 JUDGE_LIMIT_S = 60.0
 # What a run is taken to last where nothing is known, for the order of what is announced.
 UNKNOWN_RUN_S = 10.0
+# Of each student, on average: older ones hardly count any more (see `learn.DISCOUNT`).
+TRIALS_KEPT = 100
 NOT_JUDGED = Judgement(None, False, (), "")
 
 
@@ -156,6 +158,8 @@ class Desk:
         self.known.update(run.keys)
         self.tokens += run.run.completion_tokens
         self.trials.append(as_trial(run))
+        if len(self.trials) > 2 * TRIALS_KEPT * len(self._students):
+            del self.trials[: -TRIALS_KEPT * len(self._students)]
 
     def _report(self, student: Student, run: SessionRun, heard: Heard) -> None:
         verdict = "useful" if run.useful else run.error or "not useful"
