@@ -4,6 +4,8 @@ import json
 
 from tests.cli.roster import studium
 
+from studium.fleet.simulate import POLICIES, WORKLOADS
+
 
 def test_two_policies_are_compared_on_one_workload(tmp_path):
     shown = studium(
@@ -83,6 +85,7 @@ def test_a_trace_and_a_workload_are_not_both_taken(tmp_path):
     assert "one of them" in refused.stderr
 
 
-def test_help_shows_an_example(tmp_path):
+def test_help_shows_an_example_and_every_name(tmp_path):
     shown = studium("bench", "schedule", "--help", folder=tmp_path)
+    assert not [name for name in (*WORKLOADS, *POLICIES) if name not in shown.stdout]
     assert "Example: studium bench schedule --workload burst" in shown.stdout

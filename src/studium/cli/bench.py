@@ -55,6 +55,12 @@ def schedule(
      "models": [{"name": "a", "bytes": 4100000000, "load_seconds": 5, "slots": 1}]}   (in one line)
     {"at_s": 0.0, "model": "a", "priority": "interactive", "run_seconds": 6.2}
 
+    \b
+    Workloads: zipf-low, zipf-high, committees, cascade, burst, hog-88, hog-112,
+    session, mixed-day, committees-shared, burst-shared, two-devices
+    Policies: studium, studium-without-hints, parallel, fifo, byte-lru, ollama,
+    llama-swap-group, llama-swap-matrix
+
     Example: studium bench schedule --workload burst --seeds 5
     """
     from studium.fleet.simulate import POLICIES, WORKLOADS, read_trace, replay, tabulate

@@ -106,9 +106,10 @@ class Studium:
 
     def _waiting(self, one: Issued, now: float) -> Waiting:
         ask = one.ask
+        forecast = self._forecast[ask.number]
+        if one.left_seconds < ask.run_seconds:  # it was pushed out at work
+            forecast = max(0.1, forecast - (ask.run_seconds - one.left_seconds))
         left = None if ask.deadline_s is None else ask.deadline_s - (now - one.issued_s)
-        done_s = ask.run_seconds - one.left_seconds
-        forecast = max(0.1, self._forecast[ask.number] - done_s)
         return Waiting(ask.number, ask.model, ask.priority, now - one.waiting_since_s, forecast, left)
 
     def _tenant(self, home: Resident, machine: Machine) -> Tenant:
