@@ -65,9 +65,8 @@ def test_the_shipped_students_are_small_and_cover_every_skill_twice():
     cards = [json.loads(path.read_text()) for path in CARDS]
     assert sum(card["file"]["bytes"] for card in cards) < 10 * 2**20
     for skill in SKILLS:
-        best, second, *_ = sorted((mean_accuracy(card, skill) for card in cards), reverse=True)
-        # Programs are the weakest: traces of assignments (level 3) stay hard at this size.
-        assert best >= 0.7 and second >= 0.6, (skill, best, second)
+        _, second, *_ = sorted((mean_accuracy(card, skill) for card in cards), reverse=True)
+        assert second >= 0.8, (skill, second)
 
 
 def test_no_shipped_student_is_good_at_more_than_half_of_the_skills_and_all_decline_what_is_outside():
