@@ -185,6 +185,15 @@ async def test_the_shape_that_ran_out_of_memory_is_forecast_larger_from_then_on(
         assert h.fleet.profiles.memory_bytes(who.model) == 75 * MIB
 
 
+async def test_failing_again_and_again_never_prices_a_model_out_of_every_budget():
+    async with house({"a": short_of_memory(99)}, budget_mib=1000) as h:
+        who = student("a")
+        for _ in range(12):
+            with pytest.raises(DoesNotFit, match="ran out of memory"):
+                await h.ask(who)
+        assert await h.fleet.need_bytes(who.model) == 120 * MIB
+
+
 async def test_context_is_halved_only_where_the_asks_that_wait_can_do_with_it():
     async with house({"a": short_of_memory(1)}) as h:
         one = Student("a", ModelSpec("a", "scripted", "a", context_tokens=1000))

@@ -25,6 +25,7 @@ RESERVED_SHARE = 0.99
 RUNS_KEPT = 0.98
 # How much more than what was too little is taken to be needed: a step that ends the search soon.
 RAN_OUT_FACTOR = 1.25
+RAN_OUT_AT_MOST = 2
 # Priors from other models are looked at again after so many observations of a model's own.
 REVIEWED = 16
 # Below this share of a run's time left for the answer, its tokens came all at once: then the time to the
@@ -137,8 +138,16 @@ class Profiles:
         self._learn(replace(profile, loads=profile.loads + 1), {Quantity.LOAD_SECONDS: seconds})
 
     def ran_out(self, model: ModelSpec, *, reserved_bytes: int, device: str = "") -> None:
-        """Learn that a load ran out of memory although `reserved_bytes` were there for it: it needs more."""
-        self._keep(_with_peak(self.of(model, device), math.ceil(reserved_bytes * RAN_OUT_FACTOR)))
+        """Learn that a load ran out of memory although `reserved_bytes` were there for it: it needs more.
+
+        Up to RAN_OUT_AT_MOST times the engine's estimate: beyond that something else is the cause, and a
+        model must not be priced out of every budget for it.
+        """
+        profile = self.of(model, device)
+        raised = math.ceil(reserved_bytes * RAN_OUT_FACTOR)
+        if profile.estimate is not None:
+            raised = min(raised, RAN_OUT_AT_MOST * profile.estimate.total_bytes)
+        self._keep(_with_peak(profile, raised))
 
     def unloaded(self, model: ModelSpec, *, seconds: float, device: str = "") -> None:
         """Learn how long it took to give the memory back."""

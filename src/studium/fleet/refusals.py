@@ -82,7 +82,7 @@ def out_of_memory(
     tried = f", also with {tenant.note}" if tenant.note else ""
     left = ""
     if smaller is not None:
-        left = f"; a still smaller shape is {difference(tenant.model, smaller)}"
+        left = f"; smaller still, if you declare it, is {difference(tenant.model, smaller)}"
     elif not tenant.note:
         left = "; the asks that wait need its whole context, and it has one slot"
     return DoesNotFit(
