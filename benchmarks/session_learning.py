@@ -255,13 +255,13 @@ Runner = Callable[[str, int, int], Any]
 
 async def measure(quick: bool) -> Report:
     cycles = BY_CYCLE if quick else CYCLES
-    trials = await _all_arms("scripted", scripted, range(1, 5 if quick else 17), cycles, together=4)
+    trials = await _all_arms("scripted", scripted, range(1, 5 if quick else 13), cycles, together=4)
     # Real models share the processor: one session at a time, or they would measure each other.
-    real = await _all_arms("embedded", embedded, range(1, 3 if quick else 7), cycles, together=1)
+    real = await _all_arms("embedded", embedded, range(1, 3 if quick else 5), cycles, together=1)
     rows = [*_rows("scripted", trials, cycles), *_rows("embedded", real, cycles)]
     mixed: list[Aim] = []
     if not quick:
-        seeds = range(1, 9)
+        seeds = range(1, 7)
         other = await _all_arms("mixed errors", partial(scripted, mixed=True), seeds, cycles, together=4)
         rows += _rows("mixed errors", other, cycles)
         found = _over(other, _from(1))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 from tests.serve.sessions.house import house, says
@@ -83,6 +84,8 @@ def test_charts_hold_every_value_inside_the_drawing(values):
     drawn += line_under_limit([str(n) for n in range(len(values))], values, values, "MB")
     heights = [float(number) for number in re.findall(r'(?:y|height|cy)="([\d.-]+)"', drawn)]
     assert all(0 <= number <= 220 for number in heights)
+    for one in re.findall(r"<svg.*?</svg>", drawn, re.DOTALL):
+        ElementTree.fromstring(one)  # raises where it is not well formed
     assert "<0>" not in drawn
 
 

@@ -247,6 +247,9 @@ async def test_files_that_went_missing_are_written_again_and_half_ones_removed(t
         before = [path.read_text() for path in lost]
         for path in lost:
             path.unlink()
+        lost.append(folder.proposal_file("wd", 1, "b"))
+        before.append(lost[-1].read_text())
+        lost[-1].write_text("")  # as a power cut may leave it
         half = folder.run_file(1, "b").with_name("cycle_1_b.json.part")
         half.write_text('{"student": ')
         await h.resume(more_cycles=1)
@@ -378,6 +381,13 @@ async def test_students_that_left_the_roster_are_told_and_none_left_is_an_error(
         del h.students["a"]
         with pytest.raises(ConfigurationError, match="none of the session's students"):
             await h.resume(more_cycles=1)
+
+
+def test_a_workspace_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "sessions").write_text("a file where a folder should be")
+    with pytest.raises(OperatorError, match="cannot be written"):
+        with owned(SessionFolder(tmp_path, "s1").lock, "s1"):
+            pass
 
 
 def test_two_processes_cannot_run_one_session_and_a_dead_owner_holds_nothing(tmp_path):

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from studium.errors import EngineDied, EngineTimeout, StudiumBug, StudiumError
-from studium.fleet import Fleet
+from studium.fleet import Fleet, tokens_at_most
 from studium.fleet.profiles import profile_key
 from studium.records.messages import Ask, Message, Reply, Sampling
 from studium.records.models import Student
@@ -88,7 +88,12 @@ async def _hear(
     session_limit = asyncio.timeout(limits.session_s)
     try:
         async with session_limit:
-            async with fleet.seat(student, timeout_s=limits.seat_s, priority=Priority.SESSION) as seat:
+            async with fleet.seat(
+                student,
+                timeout_s=limits.seat_s,
+                priority=Priority.SESSION,
+                least_context_tokens=tokens_at_most(student, ask),
+            ) as seat:
                 seated, load_seconds = time.monotonic(), seat.load_seconds
                 on_seat()
                 try:

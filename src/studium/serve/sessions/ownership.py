@@ -26,9 +26,8 @@ class Owner(NamedTuple):
 
 @contextmanager
 def owned(lock: Path, name: str) -> Iterator[Owner]:
-    """Own a session until the block ends. Raises OperatorError where another process does."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+", encoding="utf-8") as file:
+    """Own a session until the block ends. Raises OperatorError where another process does, or the disk refuses."""
+    with _opened(lock) as file:
         if not _try_lock(file):
             owner = _read(file)
             raise OperatorError(
@@ -45,6 +44,18 @@ def owned(lock: Path, name: str) -> Iterator[Owner]:
             yield me
         finally:
             file.truncate(0)
+
+
+def _opened(lock: Path) -> IO[str]:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return lock.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise OperatorError(
+            f"{lock.parent} cannot be written: {error.strerror or error}",
+            expected="a folder that may be written to, on a disk with free space",
+            try_next="make room, or choose another place with --workspace",
+        ) from error
 
 
 def owner_of(lock: Path) -> Owner | None:

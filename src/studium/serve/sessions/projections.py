@@ -37,14 +37,19 @@ def rebuild(folder: SessionFolder, ledger: Ledger, prefix: str) -> int:
         wanted: list[Path] = [folder.run_file(cycle, student)]
         if run.run.success:
             wanted.append(folder.proposal_file(prefix, cycle, student))
-        if not all(path.is_file() for path in wanted):
+        if not all(_is_whole(path) for path in wanted):
             project_run(folder, prefix, run)
             made += 1
     for summary in ledger.cycles():
-        if summary.ended and not folder.cycle_report(summary.cycle).is_file():
+        if summary.ended and not _is_whole(folder.cycle_report(summary.cycle)):
             project_cycle(folder, ledger, summary)
             made += 1
     return made
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is there with something in it: a power cut may leave the name without the content."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def run_json(run: SessionRun) -> Json:

@@ -9,8 +9,7 @@ from random import Random
 
 from studium.domains.topics import Assignment, Judgement, Topic
 from studium.errors import StudiumError, UnknownModel
-from studium.fleet import Fleet
-from studium.fleet.expectation import Coming
+from studium.fleet import Coming, Fleet
 from studium.hardware import snapshot
 from studium.records.messages import Finish
 from studium.records.models import Student
