@@ -129,7 +129,9 @@ def _show(rows: "Sequence[Row]") -> None:
                 row.workload,
                 row.policy,
                 row.asks_of,
-                f"{row.asks:.0f}" + (f" ({row.refused:.0f} refused)" if row.refused else ""),
+                f"{row.asks:.0f}"
+                + (f" ({row.refused:.0f} refused)" if row.refused else "")
+                + (f" ({row.late:.1f} late)" if row.late else ""),
                 f"{row.loads:.0f}",
                 *map(_seconds, (row.wait_mean_s, row.wait_p95_s, row.wait_max_s, row.finish_p95_s)),
                 _seconds(row.first_wait_mean_s),

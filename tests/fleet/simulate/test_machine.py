@@ -117,6 +117,30 @@ def test_a_dependent_ask_is_issued_when_the_last_it_comes_after_has_ended():
     assert machine.issued[2].issued_s == pytest.approx(8.0)
 
 
+def test_an_announced_ask_that_does_not_come_is_dropped_with_those_after_it():
+    machine = Machine(
+        trace(
+            [model("a", 4, load=0.0), model("b", 4)],
+            [
+                ask(0, "a", 0.0, 3.0),
+                ask(1, "b", 0.0, after=(0,), announced=0.5, comes=False),
+                ask(2, "b", 0.0, after=(1,), announced=0.5),
+                ask(3, "a", 0.0, 1.0, after=(0,)),
+            ],
+        )
+    )
+    until(machine, 0.0)
+    machine.load("a", "memory")
+    machine.load("b", "memory")  # announced, so it may be brought in
+    until(machine, 0.0)
+    machine.run(0)
+    until(machine, 5.0)
+    machine.run(3)
+    until(machine, 50.0)
+    assert machine.finished
+    assert list(machine.issued) == [0, 3]
+
+
 def test_a_preemptible_model_told_to_leave_keeps_what_it_did():
     training = VirtualModel("training", 6 * GB, 5.0, 1.0, preemptible=True)
     machine = Machine(trace([training], [ask(0, "training", 0.0, 100.0, Priority.TRAINING)]))

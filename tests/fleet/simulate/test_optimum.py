@@ -85,7 +85,13 @@ def _possible(machine: Machine, moves) -> bool:
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     world=traces(
-        most_asks=3, dependent=False, classes=False, preemptible=False, contention=False, too_large=False
+        most_asks=3,
+        dependent=False,
+        classes=False,
+        preemptible=False,
+        contention=False,
+        too_large=False,
+        dropped=False,
     )
 )
 @pytest.mark.parametrize("objective", Objective)

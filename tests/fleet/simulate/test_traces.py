@@ -103,6 +103,23 @@ def test_a_trace_without_asks_or_without_anything_is_refused():
         parse_trace([b"\n"], name="x.jsonl")
 
 
+def test_answers_after_their_deadline_are_counted_as_late():
+    """alpha loads in 4.9 s and takes 6.2: done at 11.1, and the second at 13.1."""
+    asks = [
+        ASKS[0] | {"deadline_s": 11.2},
+        {"at_s": 100, "model": "alpha", "run_seconds": 8.2, "deadline_s": 13},
+    ]
+    header = HEADER | {"contention": 0}
+    [row] = tabulate(replay(parse_trace(lines(header, asks), name="x"), [POLICIES["fifo"]]))
+    assert (row.asks, row.late) == (2, 1)
+
+
+def test_an_announced_ask_that_never_came_is_not_served():
+    trace = parse_trace(lines(asks=[*ASKS, ASKS[2] | {"comes": False}]), name="x")
+    [outcome] = replay(trace, [POLICIES["byte-lru"]])
+    assert [one.number for one in outcome.served] == [1, 2, 3]
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match="No such file"):
         read_trace(tmp_path / "none.jsonl")

@@ -42,6 +42,7 @@ def traces(
     preemptible: bool = True,
     contention: bool = True,
     too_large: bool = True,
+    dropped: bool = True,
 ) -> Trace:
     """Worlds of up to five models of 1 to 11 GB (and one that never fits), asks in bunches and far apart."""
     sizes = draw(st.lists(st.integers(1, 11), min_size=1, max_size=5))
@@ -72,6 +73,7 @@ def traces(
                 draw(st.sampled_from([0.0, 0.5, 4.0, 20.0])),
                 after=tuple(sorted(after)),
                 announced=draw(st.sampled_from([0.0, 0.7, 1.0])) if after else 0.0,
+                comes=not after or not dropped or draw(st.integers(0, 5)) > 0,
             )
         )
     share = draw(st.sampled_from([0.0, 0.4, 1.0])) if contention else 0.0

@@ -68,10 +68,9 @@ def _jobs(trace: Trace) -> list[_Job]:
     largest = max(device.budget_bytes for device in trace.devices)
     jobs = _earliest(trace, fastest, largest, dict.fromkeys(trace.models, 0.0))
     for _ in range(ROUNDS):
-        known: dict[str, float] = {}
+        known = {ask.model: 0.0 for ask in trace.asks if ask.announced > 0}
         for job in jobs:
-            known_s = 0.0 if job.ask.announced > 0 else job.issue_s
-            known[job.ask.model] = min(known_s, known.get(job.ask.model, known_s))
+            known[job.ask.model] = min(job.issue_s, known.get(job.ask.model, job.issue_s))
         there = {name: known.get(name, 0.0) + model.load_seconds for name, model in trace.models.items()}
         former, jobs = jobs, _earliest(trace, fastest, largest, there)
         if jobs == former:
@@ -82,7 +81,7 @@ def _jobs(trace: Trace) -> list[_Job]:
 def _earliest(trace: Trace, fastest: float, largest: int, there: dict[str, float]) -> list[_Job]:
     ends: dict[int, float] = {}
     jobs: list[_Job] = []
-    for ask in trace.asks:
+    for ask in trace.coming:
         issue_s = max([ask.at_s, *(ends[number] for number in ask.after)])
         if trace.models[ask.model].bytes > largest:
             ends[ask.number] = issue_s
@@ -100,7 +99,7 @@ def _work_bound(trace: Trace, jobs: Sequence[_Job]) -> float:
         model: min((job.issue_s for job in jobs if job.ask.model == model), default=0.0)
         for model in trace.models
     }
-    announced = {job.ask.model for job in jobs if job.ask.announced > 0}
+    announced = {ask.model for ask in trace.asks if ask.announced > 0}
     work: dict[str, float] = {}
     from_ready: dict[str, float] = {}
     most = 0.0

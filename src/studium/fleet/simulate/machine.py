@@ -125,7 +125,8 @@ class Machine:
         self._order = count()
         self._events: list[tuple[float, int, str, int | Resident]] = []
         self._blockers = {ask.number: len(set(ask.after)) for ask in trace.asks}
-        self._open = len(trace.asks)
+        self._coming = {ask.number for ask in trace.coming}
+        self._open = len(self._coming)
         self._wanted_since: dict[str, float] = {}
         self._not_before = {ask.number: ask.at_s for ask in trace.asks if ask.after}
         for ask in trace.asks:
@@ -265,6 +266,9 @@ class Machine:
         ask = self._asks[number]
         if ask.announced > 0:
             self._announced[ask.model] -= 1
+        if number not in self._coming:
+            self._let_follow(number)
+            return
         self.issued[number] = self.waiting[number] = Issued(ask, self.now, ask.run_seconds, self.now)
         home = self.residents.get(ask.model)
         if home is None or home.state is TenantState.LEAVING:
@@ -280,7 +284,11 @@ class Machine:
 
     def _close(self, one: Issued) -> None:
         self._open -= 1
-        for follower in self.trace.followers.get(one.ask.number, ()):
+        self._let_follow(one.ask.number)
+
+    def _let_follow(self, number: int) -> None:
+        """Issue what waited for an ask to be over and for nothing else."""
+        for follower in self.trace.followers.get(number, ()):
             self._blockers[follower.number] -= 1
             if not self._blockers[follower.number]:
                 self._at(max(self.now, follower.at_s), "issue", follower.number)

@@ -72,13 +72,10 @@ class Outcome:
     def refused(self) -> int:
         return sum(one.refused for one in self.served)
 
-    @property
-    def late(self) -> int:
-        """Asks whose answer came after its deadline."""
-        return sum(
-            one.deadline_s is not None and not one.refused and one.finish_s > one.deadline_s
-            for one in self.served
-        )
+    def late(self, priority: Priority | None = None) -> int:
+        """Return how many answers came after their deadline."""
+        chosen = self.chosen(priority, None)
+        return sum(one.deadline_s is not None and one.finish_s > one.deadline_s for one in chosen)
 
     def waits(self, priority: Priority | None = None, models: Iterable[str] | None = None) -> list[float]:
         """Return the times to start, of one class or of some models only if so asked."""

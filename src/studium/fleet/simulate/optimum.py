@@ -54,6 +54,12 @@ def optimum(trace: Trace, objective: Objective) -> float:
             expected=f"at most {MOST_ASKS} asks on one device without contention",
             try_next="use the relaxation, which bounds any trace",
         )
+    if len(trace.coming) < len(trace.asks):
+        raise Unsupported(
+            f"{trace.name} has announced asks that do not come",
+            expected="asks that come",
+            try_next="use the relaxation, which bounds any trace",
+        )
     dependent = objective is Objective.MEAN_WAIT and any(ask.after for ask in trace.asks)
     if dependent or any(model.preemptible for model in trace.models.values()):
         raise Unsupported(

@@ -51,7 +51,8 @@ class Studium:
         noise = Random(f"forecast {seed}")
         means = machine.trace.mean_run_seconds
         self._forecast = {
-            ask.number: means[ask.model] * exp(noise.gauss(0.0, NOISE)) for ask in machine.trace.asks
+            ask.number: means.get(ask.model, ask.run_seconds) * exp(noise.gauss(0.0, NOISE))
+            for ask in machine.trace.asks
         }
         self._places = {
             name: tuple(

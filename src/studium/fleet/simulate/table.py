@@ -12,7 +12,7 @@ class Row:
     """Seconds unless said otherwise. Waits count from issue to start, finishes from issue to end.
 
     `first_wait_s` is how long a model that was wanted and not in memory took to begin its first ask.
-    `asks_of` is a class of work, or "all". None: there was nothing to measure.
+    `late`: asks whose answer came after its deadline. `asks_of` is a class of work, or "all". None: there was nothing to measure.
     """
 
     workload: str
@@ -21,6 +21,7 @@ class Row:
     seeds: int
     asks: float
     refused: float
+    late: float
     loads: float
     wait_mean_s: float | None
     wait_p95_s: float | None
@@ -57,6 +58,7 @@ def _row(group: Sequence[Outcome], priority: Priority | None) -> Row:
         len(group),
         _mean(len(one.chosen(priority, None)) for one in group) or 0.0,
         _mean(one.refused for one in group) or 0.0,
+        _mean(one.late(priority) for one in group) or 0.0,
         _mean(one.tally.loads for one in group) or 0.0,
         _mean(one.mean for one in _there(waits)),
         _mean(one.p95 for one in _there(waits)),

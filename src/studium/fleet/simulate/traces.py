@@ -6,8 +6,9 @@
     {"at_s": 3.5, "model": "alpha", "priority": "session", "run_seconds": 20, "deadline_s": 60, "after": [1]}
 
 (The header is one line too.) Asks are numbered from 1 by their place; `after` names asks that have to end
-before this one is issued, and `announced`, 0 to 1, says how surely its coming was known. A device may have
-a `slowdown`, a model may be `preemptible`. Seconds count from any moment: the earliest ask becomes 0.
+before this one is issued, and `announced`, 0 to 1, says how surely its coming was known (`comes` false: it
+was announced, but not asked after all). A device may have a `slowdown`, a model may be `preemptible`.
+Seconds count from any moment: the earliest ask becomes 0.
 """
 
 from collections.abc import Iterable
@@ -109,8 +110,8 @@ class _Fields:
             raise self.wrong(f"{key} is {value}", "a whole number")
         return int(value)
 
-    def yes(self, key: str) -> bool:
-        value = self._take(key, False)
+    def yes(self, key: str, default: bool = False) -> bool:
+        value = self._take(key, default)
         if not isinstance(value, bool):
             raise self.wrong(f"{key} is {value!r}", "true or false")
         return value
@@ -193,6 +194,7 @@ def _ask(line: _Fields, number: int, models: dict[str, VirtualModel]) -> Virtual
         deadline_s,
         after,
         line.number("announced", 0.0, most=1.0),
+        line.yes("comes", True),
     )
     line.nothing_else()
     return ask

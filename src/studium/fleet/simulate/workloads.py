@@ -46,16 +46,21 @@ def committees(seed: int) -> Trace:
 
 
 def cascade(seed: int) -> Trace:
-    """Committees asked one after the other (0.015/s): a question knows its members, so the next is announced."""
+    """Committees of four asked one after the other (0.015/s) until two to four have answered, as often each.
+
+    A question knows its members, not who will still be needed: the third is announced with two thirds, the
+    fourth with one third, and those who are not needed never come.
+    """
     random = Random(f"cascade {seed}")
     students = [model(f"student-{n}", size) for n, size in enumerate(STUDENT_SIZES_GB[:5])]
     asks: list[VirtualAsk] = []
     for at in _poisson(random, 0.015, HOUR_S):
-        for place, student in enumerate(students[: random.randint(2, 4)]):
+        members = random.sample(students, 4)
+        needed = random.randint(2, 4)
+        for place, chance in enumerate((0.0, 1.0, 2 / 3, 1 / 3)):
             after = (asks[-1].number,) if place else ()
-            asks.append(
-                _ask(len(asks), student, at, _seconds(random, 6.0), after=after, announced=float(place > 0))
-            )
+            one = _ask(len(asks), members[place], at, _seconds(random, 6.0), after=after, announced=chance)
+            asks.append(replace(one, comes=place < needed))
     return _trace("cascade", students, asks)
 
 

@@ -45,7 +45,9 @@ class VirtualAsk:
     """One ask: `run_seconds` alone on a device of slowdown 1, `deadline_s` after it was issued.
 
     It is issued at `at_s`, or when all asks it comes `after` have ended, whichever is later. `announced`
-    is the probability with which whoever asks says beforehand that it will come; 0: nobody can know.
+    is the probability with which whoever asks says beforehand that it will come; 0: nobody can know. One
+    that does not come after all (`comes` False: the question was settled before) is dropped, with those
+    that come after it, when it would have been issued. An answer after the deadline is given, but late.
     """
 
     number: int
@@ -56,6 +58,7 @@ class VirtualAsk:
     deadline_s: float | None = None
     after: tuple[int, ...] = ()
     announced: float = 0.0
+    comes: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,19 @@ class Trace:
     def mean_run_seconds(self) -> Mapping[str, float]:
         """What a profile would have learned: the mean seconds of each model's asks."""
         total, count = Counter[str](), Counter[str]()
-        for ask in self.asks:
+        for ask in self.coming:
             total[ask.model] += ask.run_seconds  # pyright: ignore[reportArgumentType]
             count[ask.model] += 1
         return {model: total[model] / count[model] for model in count}
+
+    @cached_property
+    def coming(self) -> Sequence[VirtualAsk]:
+        """The asks that are issued in the end."""
+        dropped = set[int]()
+        for ask in self.asks:
+            if not ask.comes or dropped & set(ask.after):
+                dropped.add(ask.number)
+        return [ask for ask in self.asks if ask.number not in dropped]
 
     @cached_property
     def followers(self) -> Mapping[int, Sequence[VirtualAsk]]:
