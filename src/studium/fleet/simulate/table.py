@@ -12,7 +12,7 @@ class Row:
     """Seconds unless said otherwise. Waits count from issue to start, finishes from issue to end.
 
     `first_wait_s` is how long a model that was wanted and not in memory took to begin its first ask.
-    `late`: asks whose answer came after its deadline. `asks_of` is a class of work, or "all". None: there was nothing to measure.
+    `late`: answers after their deadline. `asks_of` is a class of work, or "all". None: nothing to measure.
     """
 
     workload: str
