@@ -129,6 +129,34 @@ async def test_equals_do_not_push_each_other_out():
         assert not lease.asked_to_leave.is_set()
 
 
+async def test_whatever_the_moment_of_a_question_memory_is_never_held_twice():
+    """Found by reasoning: a lease told to leave before its holder knew that it had it was given away under it."""
+    for steps in range(30):
+        async with house({"a": script(60)}, quiet_s=0.0) as h:
+            leases: list[Lease] = []
+            both: list[bool] = []
+            h.fleet.residency.listeners.append(
+                lambda move, h=h, leases=leases, both=both: both.append(
+                    any(one.held for one in leases) and h.engine.occupied_bytes > 0
+                )
+            )
+
+            async def train(h: House = h, leases: list[Lease] = leases) -> None:
+                async with h.fleet.lease("sft", 80 * MIB, timeout_s=10) as lease:
+                    leases.append(lease)
+                    for _ in range(200):
+                        if lease.asked_to_leave.is_set():
+                            await lease.pause()
+                        await asyncio.sleep(0)
+
+            running = asyncio.create_task(train())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            assert await h.ask(student("a"), timeout_s=10) == "hi there"
+            await running
+            assert not any(both)
+
+
 async def test_a_closing_fleet_waits_for_no_holder():
     async with house({"a": script(60)}, quiet_s=0.05) as h:
         lease: Lease = h.fleet.lease("sft", 80 * MIB)

@@ -101,7 +101,9 @@ class Housing:
         """Start to give a model's memory back."""
         tenant.state = TenantState.LEAVING
         tenant.left_at = self._clock()
-        self._start(tenant, self._unload(tenant, reason), "unload")
+        # A lease nobody sits on has no holder who could let go.
+        vacant = tenant.model.engine == LEASE and not tenant.in_flight
+        self._start(tenant, self._unload(tenant, reason, vacant=vacant), "unload")
 
     def abandon(self, tenant: Housed) -> None:
         """Stop a load. Its memory counts as taken until the engine has ended what it started."""
@@ -178,8 +180,8 @@ class Housing:
             if not ask.grant.done():
                 ask.grant.set_exception(error)
 
-    async def _unload(self, tenant: Housed, reason: str) -> None:
-        done = await self._mover.unload(tenant.model)
+    async def _unload(self, tenant: Housed, reason: str, *, vacant: bool) -> None:
+        done = Unloaded(0.0, 0, "") if vacant else await self._mover.unload(tenant.model)
         self._post(lambda: self._unloaded(tenant, done, reason))
 
     def _unloaded(self, tenant: Housed, done: Unloaded, reason: str) -> None:

@@ -90,9 +90,13 @@ class Lease:
         self._leases.remove(self._model.name)
 
     async def _take(self) -> None:
-        await self._residency.take(self._model, priority=self._priority, timeout_s=self._timeout_s)
+        self.asked_to_leave.clear()  # before, not after: it may be set as soon as the seat is granted
+        try:
+            await self._residency.take(self._model, priority=self._priority, timeout_s=self._timeout_s)
+        except BaseException:
+            self._leases.let_go(self._model.name)
+            raise
         self.held = True
-        self.asked_to_leave.clear()
 
     async def _wait_for_quiet(self) -> None:
         """Questions come in bursts: to take the memory back between two of them would only make the next one wait."""
@@ -131,6 +135,7 @@ class Leases:
         self._free[name] = asyncio.Event()
 
     def remove(self, name: str) -> None:
+        self.let_go(name)
         self._leases.pop(name, None)
         self._free.pop(name, None)
 
@@ -148,9 +153,12 @@ class Leases:
         return Residence(model.name, None, None)
 
     async def unload(self, model: ModelSpec) -> None:
-        """Ask the holder to leave and wait until it has, for as long as it takes; a slow one is reported."""
+        """Ask the holder to leave and wait until it has, for as long as it takes; a slow one is reported.
+
+        Only for a lease that has its seat, also if its holder has not yet come to know it.
+        """
         lease, free = self._leases.get(model.name), self._free.get(model.name)
-        if lease is None or free is None or not lease.held:
+        if lease is None or free is None:
             return
         lease.asked_to_leave.set()
         try:
