@@ -119,6 +119,7 @@ class Machine:
         self.waiting: dict[int, Issued] = {}
         self.residents: dict[str, Resident] = {}
         self.issued: dict[int, Issued] = {}
+        self.left_s: dict[str, float] = {}  # when a model's memory last came back
         self.tally = Tally()
         self._taken = dict.fromkeys(self.devices, 0)
         self._processors = {d.name: Processor(d.slowdown, trace.contention) for d in trace.devices}
@@ -258,6 +259,7 @@ class Machine:
             elif kind == "gone":
                 self._taken[what.device] -= what.model.bytes
                 del self.residents[what.model.name]
+                self.left_s[what.model.name] = now
 
     def _at(self, time_s: float, kind: str, what: int | Resident) -> None:
         heapq.heappush(self._events, (time_s, next(self._order), kind, what))

@@ -47,7 +47,6 @@ class Studium:
         self._seen = 0
         self._something_to_load_ahead = False
         self._served_at: dict[Priority, float] = {}
-        self._seen_at: dict[str, float] = {}
         noise = Random(f"forecast {seed}")
         means = machine.trace.mean_run_seconds
         self._forecast = {
@@ -73,7 +72,6 @@ class Studium:
         loading = any(one.state is TenantState.LOADING for one in machine.residents.values())
         if not (machine.waiting or loading or self._something_to_load_ahead):
             return
-        self._seen_at |= dict.fromkeys(machine.residents, machine.now)
         for move in plan(self.situation(machine, expected)):
             match move:
                 case Run(number):
@@ -102,7 +100,7 @@ class Studium:
             rules=self._rules,
             expected=expected,
             served_s_ago={priority: machine.now - at for priority, at in self._served_at.items()},
-            away_s={model: machine.now - at for model, at in self._seen_at.items()},
+            away_s={model: machine.now - at for model, at in machine.left_s.items() if model in wanted},
         )
 
     def _waiting(self, one: Issued, now: float) -> Waiting:
