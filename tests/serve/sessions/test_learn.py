@@ -1,5 +1,7 @@
 """What is learnt from runs, and how much each student may say."""
 
+from dataclasses import replace
+
 import pytest
 
 from studium.serve.sessions.learn import Forecast, Trial, learn
@@ -63,16 +65,33 @@ def test_a_limit_never_exceeds_what_the_model_can_hold():
     assert limit(forecast(), most=100) == 100
 
 
-def test_limits_shrink_when_the_budget_runs_low_and_grow_back():
+def test_limits_shrink_when_the_budget_runs_low_but_not_below_what_an_answer_takes():
     known = forecast(100.0, trial(tokens=100, max_tokens=512))
     assert limit(known, Allowance(10_000, cycles_left=10)) == 512
-    low = limit(known, Allowance(500, cycles_left=10))
-    assert FEWEST_TOKENS <= low <= 63
-    assert limit(forecast(40.0, trial(tokens=40, max_tokens=low)), Allowance(10_000, cycles_left=10)) == 512
+    assert limit(known, Allowance(500, cycles_left=10)) == 125
+    assert limit(forecast(40.0, trial(tokens=40, max_tokens=125)), Allowance(10_000, cycles_left=10)) == 512
 
 
-def test_who_comes_last_goes_without_when_the_budget_is_used_up():
+def test_a_cut_answer_gets_more_also_from_a_low_budget():
+    cut = forecast(40.0, trial(tokens=40, max_tokens=40, cut=True))
+    assert limit(cut, Allowance(500, cycles_left=10)) == 60
+
+
+def test_when_the_budget_is_low_the_least_useful_wait_and_the_first_does_not():
     known = {name: forecast(100.0, trial(tokens=100)) for name in "abc"}
-    limits = token_limits([(name, 512) for name in "abc"], known, Allowance(40, cycles_left=1))
-    assert list(limits) == ["a", "b"]
-    assert sum(limits.values()) <= 40
+    students = [(name, 512) for name in "abc"]
+    assert token_limits(students, known, Allowance(1000, cycles_left=4)) == {"a": 125, "b": 125}
+    assert token_limits(students, known, Allowance(1000, cycles_left=50)) == {"a": 125}
+    assert token_limits(students, known, Allowance(40, cycles_left=1)) == {"a": 40}
+    assert token_limits(students, known, Allowance(FEWEST_TOKENS - 1)) == {}
+
+
+def test_scarce_tokens_go_to_the_most_useful_per_token():
+    known = {"fast": replace(forecast(100.0, trial(tokens=100)), usefulness=0.1), "good": forecast(100.0)}
+    assert token_limits([("fast", 512), ("good", 512)], known, Allowance(1000, 50)) == {"good": 125}
+
+
+def test_before_anything_is_known_a_small_budget_is_shared_evenly():
+    known = {name: forecast() for name in "abc"}
+    limits = token_limits([(name, 512) for name in "abc"], known, Allowance(150, cycles_left=1))
+    assert limits == {"a": 50, "b": 50, "c": 50}

@@ -119,7 +119,7 @@ def choose(
         outlook.tokens,
     )
     for turn in [one for one in turns if one.student not in limits]:
-        skips.append(Skip(turn.student, "the token budget is used up"))
+        skips.append(Skip(turn.student, "the share of the token budget is used up"))
     kept = tuple(replace(t, max_tokens=limits[t.student]) for t in turns if t.student in limits)
     return CyclePlan(outlook.cycle, kept, tuple(skips))
 
