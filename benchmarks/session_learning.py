@@ -297,18 +297,18 @@ async def measure(quick: bool) -> Report:
 async def _all_arms(
     what: str, runner: Runner, seeds: Sequence[int], cycles: int, *, together: int
 ) -> dict[str, list[list[CycleSummary]]]:
+    """Run every arm on every seed, seed by seed, so that a machine others use too is the same for all arms."""
     places = asyncio.Semaphore(together)
+    began = time.monotonic()
 
     async def one(arm: str, seed: int) -> list[CycleSummary]:
         async with places:
             return await runner(arm, seed, cycles)
 
-    found: dict[str, list[list[CycleSummary]]] = {}
-    for arm in ARMS:
-        began = time.monotonic()
-        found[arm] = list(await asyncio.gather(*(one(arm, seed) for seed in seeds)))
-        say(f"{what}, {arm}: {len(seeds)} sessions of {cycles} cycles in {time.monotonic() - began:.0f} s")
-    return found
+    cells = [(arm, seed) for seed in seeds for arm in ARMS]
+    sessions = await asyncio.gather(*(one(arm, seed) for arm, seed in cells))
+    say(f"{what}: {len(cells)} sessions of {cycles} cycles in {time.monotonic() - began:.0f} s")
+    return {arm: [cycle for (of, _), cycle in zip(cells, sessions, strict=True) if of == arm] for arm in ARMS}
 
 
 def _rows(

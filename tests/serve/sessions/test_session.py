@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import time
 from dataclasses import replace
 
 import pytest
@@ -133,7 +134,7 @@ async def test_the_same_claim_counts_once_though_made_at_the_same_time(tmp_path)
 async def test_from_the_third_cycle_the_useless_wait_and_the_reason_is_recorded(tmp_path):
     async with house(
         tmp_path,
-        {"good": says(mib=60, first_token_s=0.1), "idle": says("nothing", mib=60, first_token_s=0.1)},
+        {"good": says(mib=60), "idle": says("nothing", mib=60, first_token_s=0.3)},
     ) as h:
         await h.run(h.plan(max_cycles=3))
     assert [r.run.cycle for r in recorded(h) if r.run.student == "idle"] == [1, 2]
@@ -166,7 +167,7 @@ async def test_a_process_that_died_while_it_idled_is_loaded_anew_once(tmp_path):
 async def test_a_hanging_student_is_cut_off_and_the_others_go_on(tmp_path):
     hang = says(mib=60, fault=Fault(FaultKind.HANG))
     async with house(tmp_path, {"hangs": hang, "good": says(mib=60)}, budget_mib=100) as h:
-        summary = await h.run(h.plan(duration_s=20.0), shortest_ask_s=0.1, longest_ask_s=0.2)
+        summary = await h.run(h.plan(duration_s=20.0), shortest_ask_s=0.1, longest_ask_s=1.0)
     assert (summary.runs, summary.failed, summary.useful) == (2, 1, 1)
     hung = next(run for run in recorded(h) if run.run.student == "hangs")
     assert hung.run.error_code == "timeout"
@@ -174,11 +175,11 @@ async def test_a_hanging_student_is_cut_off_and_the_others_go_on(tmp_path):
 
 async def test_when_the_time_is_up_a_run_at_work_is_withdrawn_and_the_reason_recorded(tmp_path):
     async with house(tmp_path, {"quick": says(), "slow": says(first_token_s=30.0)}) as h:
-        summary = await h.run(h.plan(duration_s=0.5, max_cycles=None))
+        summary = await h.run(h.plan(duration_s=1.5, max_cycles=None))
     assert summary.state is SessionState.FINISHED and summary.reason == "the time is up"
     assert [run.run.student for run in recorded(h)] == ["quick"]
     assert skips(h, 1) == {"slow": "the time was up while it worked"}
-    assert 0.5 <= summary.active_seconds < 10
+    assert summary.active_seconds >= 1.5
 
 
 async def test_a_token_budget_is_never_passed_and_ends_the_session(tmp_path):
@@ -228,11 +229,13 @@ async def test_cancelling_withdraws_the_run_at_work_and_the_session_can_be_resum
 
 async def test_only_time_that_ran_counts(tmp_path):
     async with house(tmp_path, {"a": says()}) as h:
-        first = await h.run(h.plan(max_cycles=1))
+        began = time.monotonic()
+        await h.run(h.plan(max_cycles=1))
         await asyncio.sleep(0.5)
         second = await h.resume(more_cycles=1)
+        lasted_s = time.monotonic() - began
     assert second.cycles == 2
-    assert second.active_seconds - first.active_seconds < 0.45
+    assert 0 < second.active_seconds <= lasted_s - 0.5
 
 
 async def test_files_that_went_missing_are_written_again_and_half_ones_removed(tmp_path):
@@ -267,6 +270,7 @@ async def test_a_file_stop_in_the_folder_stops_it(tmp_path):
     assert not h.folder().stop.exists()
 
 
+@pytest.mark.slow
 async def test_the_status_tells_who_runs_and_who_waits(tmp_path):
     models = {"a": says(mib=60, first_token_s=1.2), "b": says(mib=60)}
     async with house(tmp_path, models, budget_mib=100) as h:
@@ -403,6 +407,7 @@ def test_two_processes_cannot_run_one_session_and_a_dead_owner_holds_nothing(tmp
         assert owner_of(lock) == me
 
 
+@pytest.mark.slow
 async def test_a_full_disk_ends_it_in_order_and_what_was_recorded_stays(tmp_path):
     async with house(tmp_path, {"a": says(first_token_s=0.02)}) as h:
         running = asyncio.create_task(h.run(h.plan(max_cycles=None)))
