@@ -22,7 +22,7 @@ from studium.errors import (
 )
 from studium.records.sessions import SessionRun, SessionState
 from studium.serve.sessions.folder import SessionFolder
-from studium.serve.sessions.ledger import read_ledger
+from studium.serve.sessions.ledger import open_ledger, read_ledger
 from studium.serve.sessions.ownership import owned, owner_of
 from studium.serve.sessions.refusals import why_slow
 
@@ -236,6 +236,17 @@ async def test_only_time_that_ran_counts(tmp_path):
         lasted_s = time.monotonic() - began
     assert second.cycles == 2
     assert 0 < second.active_seconds <= lasted_s - 0.5
+
+
+async def test_an_ended_cycle_keeps_its_time(tmp_path):
+    """Found by reading: the clock of the next cycle could be written to the one before."""
+    async with house(tmp_path, {"a": says()}) as h:
+        await h.run()
+    ledger = open_ledger(h.folder().database)
+    before = ledger.cycles()[-1].seconds
+    ledger.tick(9.0, 1, 0.001)
+    assert (ledger.cycles()[-1].seconds, ledger.summary().active_seconds) == (before, 9.0)
+    ledger.close()
 
 
 async def test_files_that_went_missing_are_written_again_and_half_ones_removed(tmp_path):

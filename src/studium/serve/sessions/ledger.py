@@ -305,7 +305,8 @@ def _tick(connection: Connection, active_seconds: float, cycle: int, cycle_secon
     connection.execute(update(tables.session).values(active_seconds=active_seconds))
     connection.execute(
         update(tables.session_cycles)
-        .where(tables.session_cycles.c.cycle == cycle)
+        # An ended cycle keeps its time, whoever still counts.
+        .where(tables.session_cycles.c.cycle == cycle, tables.session_cycles.c.ended == 0)
         .values(seconds=cycle_seconds)
     )
 
