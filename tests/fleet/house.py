@@ -8,6 +8,8 @@ from typing import Any
 from studium.engines.scripted import ModelScript, ScriptedEngine
 from studium.fleet import Fleet
 from studium.fleet.limits import Limits
+from studium.fleet.plan import plan
+from studium.fleet.residency import Planner
 from studium.records.messages import Ask, Message, Reply
 from studium.records.models import ModelSpec, Student
 from studium.records.runs import StudentRun
@@ -32,6 +34,7 @@ class House:
         models: dict[str, ModelScript],
         budget_mib: int,
         available: Callable[[ScriptedEngine], Mapping[str, int]] | None = None,
+        planner: Planner = plan,
         **limits: object,
     ) -> None:
         self.engine = ScriptedEngine(models)
@@ -43,6 +46,7 @@ class House:
             save_profile=lambda profile: None,
             record_run=self.runs.append,
             available=None if available is None else lambda: available(self.engine),
+            planner=planner,
         )
 
     @property
@@ -65,10 +69,11 @@ async def house(
     models: dict[str, ModelScript],
     budget_mib: int = 100,
     available: Callable[[ScriptedEngine], Mapping[str, int]] | None = None,
+    planner: Planner = plan,
     **limits: object,
 ) -> AsyncIterator[House]:
     """Open a house of scripted models; `available` measures what is free, given the engine."""
-    made = House(models, budget_mib, available, **limits)
+    made = House(models, budget_mib, available, planner, **limits)
     made.fleet.start()
     try:
         yield made

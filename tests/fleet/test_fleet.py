@@ -7,6 +7,8 @@ from tests.fleet.house import MIB, house, script, student
 
 from studium.engines.scripted import Fault, FaultKind
 from studium.errors import DoesNotFit, EngineDied, EngineTimeout, ModelBroken
+from studium.fleet.plan import plan
+from studium.fleet.situation import Evict, Move, Situation, TenantState
 from studium.records.answers import MoveKind
 from studium.records.models import ModelSpec, Student
 
@@ -17,6 +19,25 @@ async def test_five_students_answer_in_memory_for_two_and_the_budget_holds():
         assert answers == ["hi there"] * 5
         assert h.most_occupied_mib <= 100
         assert {move.model for move in h.fleet.moves_since(0) if move.kind is MoveKind.LOAD} == set("abcde")
+
+
+async def test_no_more_models_at_once_than_allowed_though_memory_has_room():
+    async with house({name: script(10) for name in "abc"}, max_models=1) as h:
+        answers = await asyncio.gather(*(h.ask(student(name)) for name in "abcabc"))
+        assert answers == ["hi there"] * 6
+        assert h.most_occupied_mib == 10
+
+
+async def test_who_is_in_use_is_left_in_memory_whatever_is_planned():
+    """Found by the simulator: one plan seated an ask at a model and evicted the model."""
+
+    def hasty(situation: Situation) -> list[Move]:
+        staying = [tenant for tenant in situation.tenants if tenant.state is TenantState.RESIDENT]
+        return [*plan(situation), *(Evict(tenant.model, "a mistake") for tenant in staying)]
+
+    async with house({"a": script(first_token_s=0.05)}, planner=hasty) as h:
+        assert await h.ask(student("a")) == "hi there"
+        assert [run.error_code for run in h.runs] == [""]
 
 
 async def test_two_students_of_one_model_share_its_place():

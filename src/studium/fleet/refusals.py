@@ -143,5 +143,5 @@ def _smaller(model: ModelSpec, needed: int, largest: int, estimate: MemoryEstima
 
 def _advice(house: House) -> str:
     if any(house.taken.values()):
-        return "end other programs that hold memory, raise the limit, or ask fewer students at once"
-    return "raise the limit or fleet.memory_budget, or ask fewer students at once"
+        return "end other programs that hold memory (see: studium doctor), or ask fewer students at once"
+    return "raise the limit or fleet.memory_budget, or ask fewer students at once; see: studium doctor"

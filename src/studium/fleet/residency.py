@@ -4,13 +4,12 @@ Loads, unloads and looks at the machine run as tasks of their own and report bac
 never waits for an engine; nothing but the loop changes what is resident, and whatever is read to decide is
 read there. A seat in use is never taken away; a load already under way is joined. The books are in
 `tenancy`, what `plan` is told of them in `outlook`; `housing` carries the moves out, `watch` measures memory,
-`refusals` says why nothing fits.
+`refusals` says why nothing fits, `advice` answers questions.
 """
 
 import asyncio
 import itertools
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,17 +17,17 @@ from contextlib import suppress
 from studium.engines.protocol import Engine
 from studium.errors import StudiumBug
 from studium.fleet import refusals
+from studium.fleet.advice import Advice
 from studium.fleet.housing import Housing
 from studium.fleet.limits import Limits, placed
 from studium.fleet.mover import Mover
 from studium.fleet.outlook import Outlook
 from studium.fleet.plan import plan
 from studium.fleet.profiles import Profiles
-from studium.fleet.situation import Abandon, Evict, Load, Move, Place, Refuse, Run, Situation, TenantState
+from studium.fleet.situation import Abandon, Evict, Load, Move, Refuse, Run, Situation, TenantState
 from studium.fleet.tenancy import LEASE, Grant, Hint, House, Housed, WaitingAsk
 from studium.fleet.waits import longest_wait_s
 from studium.fleet.watch import Watch
-from studium.records.answers import MemoryMove
 from studium.records.models import ModelSpec
 from studium.records.scheduling import Priority
 
@@ -40,7 +39,7 @@ LOOK_AGAIN_S = 0.5
 Planner = Callable[[Situation], Sequence[Move]]
 
 
-class Residency:
+class Residency(Advice):
     """Houses models within `limits`. Use `take` and `give_back`; both only from one event loop.
 
     `available` measures the bytes free on each device, by name; without it other programs go unnoticed.
@@ -57,18 +56,15 @@ class Residency:
         planner: Planner = plan,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limits = limits
         self._engines = engines
         self._profiles = profiles
         self._planner = planner
-        self._clock = clock
         self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._numbers = itertools.count(1)
-        self._house = House(limits)
-        mover = Mover(engines, limits, clock, available)
-        self._housing = Housing(self._house, engines, profiles, mover, post=self._post, clock=clock)
-        self._watch = Watch(self._house, self._housing, mover, post=self._post, clock=clock)
-        self._outlook = Outlook(self._house, engines, profiles, self._housing.shape)
+        house, mover = House(limits), Mover(engines, limits, clock, available)
+        housing = Housing(house, engines, profiles, mover, post=self._post, clock=clock)
+        super().__init__(house, housing, Outlook(house, engines, profiles, housing.shape), clock)
+        self._watch = Watch(house, housing, mover, post=self._post, clock=clock)
         self._loop_task: asyncio.Task[None] | None = None
         self.listeners = self._housing.listeners
 
@@ -167,30 +163,6 @@ class Residency:
             await self._all_heard()
         return name not in self._house.tenants
 
-    def reserved_bytes(self) -> int:
-        """Return the memory set aside for all tenants now."""
-        return self._house.reserved_bytes()
-
-    def resident(self) -> list[str]:
-        """Return the names of the models that could answer at once."""
-        return [name for name, one in self._house.tenants.items() if one.state is TenantState.RESIDENT]
-
-    def whereabouts(self) -> dict[str, str]:
-        """Return the device of every model that holds memory, also of those coming and going."""
-        return {name: one.device for name, one in self._house.tenants.items()}
-
-    def queue_length(self) -> int:
-        """Return how many asks have no place yet."""
-        return len(self._house.waiting)
-
-    def places(self, model: ModelSpec) -> list[Place]:
-        """Return where a model could live and what it would cost there, as far as was learned."""
-        return list(self._outlook.places(model, self._house.needs(model.name)))
-
-    def run_seconds(self, model: ModelSpec) -> float:
-        """Return how long an ask takes once it has its seat, as far as is known."""
-        return self._outlook.run_seconds(model)
-
     def wait_bound_s(self, model: ModelSpec, priority: Priority) -> float:
         """Return the longest an ask that comes now would wait (see `waits`); 0 where a place is free."""
         house = self._house
@@ -201,25 +173,6 @@ class Residency:
         ahead = sum(ask.priority >= priority for ask in house.waiting.values())
         costs = self._outlook.longest(models.values())
         return longest_wait_s(self._outlook.rules(), priority, ahead, costs)
-
-    def quiet_s(self, above: Priority) -> float:
-        """Return for how long nobody more urgent than `above` asked for anything: 0 while one waits."""
-        if any(ask.priority > above for ask in self._house.waiting.values()):
-            return 0.0
-        latest = [at for priority, at in self._house.served_at.items() if priority > above]
-        return self._clock() - max(latest, default=-math.inf)
-
-    def not_ours_bytes(self) -> dict[str, int]:
-        """Return what other programs, or engines against their word, hold of each device's budget now."""
-        return {home.name: self._house.not_ours_bytes(home.name) for home in self.limits.homes}
-
-    def in_the_way(self) -> str:
-        """Say who holds memory now, for people."""
-        return refusals.in_the_way(self._house, self._clock())
-
-    def moves_since(self, at: float) -> list[MemoryMove]:
-        """Return the moves that ended after `at` (this residency's clock), oldest first."""
-        return self._housing.moves_since(at)
 
     def measured(self, model: ModelSpec, peak_bytes: int | None) -> None:
         """Tell what a model was measured to hold at most: more than expected counts from now on."""

@@ -1,0 +1,70 @@
+"""What anybody may ask of residency at any time. Reading it is advice: it may be otherwise a moment later.
+
+A read that gates a change belongs into the owner loop (`residency`).
+"""
+
+import math
+from collections.abc import Callable
+
+from studium.fleet import refusals
+from studium.fleet.housing import Housing
+from studium.fleet.outlook import Outlook
+from studium.fleet.situation import Place, TenantState
+from studium.fleet.tenancy import House
+from studium.records.answers import MemoryMove
+from studium.records.models import ModelSpec
+from studium.records.scheduling import Priority
+
+
+class Advice:
+    """Questions about who is in memory, who waits, and what a model would cost. Changes nothing."""
+
+    def __init__(self, house: House, housing: Housing, outlook: Outlook, clock: Callable[[], float]) -> None:
+        self.limits = house.limits
+        self._house = house
+        self._housing = housing
+        self._outlook = outlook
+        self._clock = clock
+
+    def reserved_bytes(self) -> int:
+        """Return the memory set aside for all tenants now."""
+        return self._house.reserved_bytes()
+
+    def resident(self) -> list[str]:
+        """Return the names of the models that could answer at once."""
+        return [name for name, one in self._house.tenants.items() if one.state is TenantState.RESIDENT]
+
+    def whereabouts(self) -> dict[str, str]:
+        """Return the device of every model that holds memory, also of those coming and going."""
+        return {name: one.device for name, one in self._house.tenants.items()}
+
+    def queue_length(self) -> int:
+        """Return how many asks have no place yet."""
+        return len(self._house.waiting)
+
+    def places(self, model: ModelSpec) -> list[Place]:
+        """Return where a model could live and what it would cost there, as far as was learned."""
+        return list(self._outlook.places(model, self._house.needs(model.name)))
+
+    def run_seconds(self, model: ModelSpec) -> float:
+        """Return how long an ask takes once it has its seat, as far as is known."""
+        return self._outlook.run_seconds(model)
+
+    def quiet_s(self, above: Priority) -> float:
+        """Return for how long nobody more urgent than `above` asked for anything: 0 while one waits."""
+        if any(ask.priority > above for ask in self._house.waiting.values()):
+            return 0.0
+        latest = [at for priority, at in self._house.served_at.items() if priority > above]
+        return self._clock() - max(latest, default=-math.inf)
+
+    def not_ours_bytes(self) -> dict[str, int]:
+        """Return what other programs, or engines against their word, hold of each device's budget now."""
+        return {home.name: self._house.not_ours_bytes(home.name) for home in self.limits.homes}
+
+    def in_the_way(self) -> str:
+        """Say who holds memory now, for people."""
+        return refusals.in_the_way(self._house, self._clock())
+
+    def moves_since(self, at: float) -> list[MemoryMove]:
+        """Return the moves that ended after `at` (this residency's clock), oldest first."""
+        return self._housing.moves_since(at)
