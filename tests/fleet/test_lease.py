@@ -7,8 +7,10 @@ import pytest
 from tests.fleet.house import MIB, House, eventually, house, script, student
 
 from studium.errors import BadRequest, DoesNotFit, EngineTimeout
-from studium.fleet.lease import Lease
+from studium.fleet.lease import Lease, Leases, lease_model
+from studium.fleet.tenancy import Grant
 from studium.records.answers import MoveKind
+from studium.records.models import ModelSpec
 from studium.records.scheduling import Priority
 
 
@@ -155,6 +157,38 @@ async def test_whatever_the_moment_of_a_question_memory_is_never_held_twice():
             assert await h.ask(student("a"), timeout_s=10) == "hi there"
             await running
             assert not any(both)
+
+
+class Hasty:
+    """Residency at its quickest: it seats a lease and tells it to leave before its holder has awoken."""
+
+    def __init__(self, leases: Leases) -> None:
+        self.leases = leases
+        self.unloading: asyncio.Task[None] | None = None
+
+    async def take(self, model: ModelSpec, *, priority: Priority, timeout_s: float) -> Grant:
+        await self.leases.load(model, timeout_s=timeout_s)
+        self.unloading = asyncio.create_task(self.leases.unload(model))
+        await asyncio.sleep(0)
+        return Grant(0.0, model)
+
+    def give_back(self, model: ModelSpec, *, died: bool = False) -> None: ...
+
+    async def evict(self, name: str, *, timeout_s: float = 30.0) -> bool:
+        return True
+
+    def quiet_s(self, above: Priority) -> float:
+        return 60.0
+
+
+async def test_a_holder_told_to_leave_before_it_knew_it_was_seated_still_hears_of_it():
+    leases = Leases(leave_s=5.0, quiet_s=0.0)
+    residency = Hasty(leases)
+    lease = Lease(leases, residency, lease_model("sft", MIB, on_gpu=False), Priority.TRAINING, 5.0)
+    async with lease:
+        assert lease.asked_to_leave.is_set()
+        assert residency.unloading is not None and not residency.unloading.done()
+    await asyncio.wait_for(residency.unloading, 5.0)
 
 
 async def test_a_closing_fleet_waits_for_no_holder():

@@ -147,6 +147,17 @@ async def test_memory_an_engine_hides_is_missed_on_the_machine():
         assert h.most_occupied_mib <= 100
 
 
+async def test_memory_an_engine_keeps_is_not_counted_a_second_time_as_somebody_elses():
+    machine = Machine()
+    models = {"a": script(40, fault=Fault(FaultKind.KEEPS_MEMORY)), "b": script(60)}
+    async with house(models, available=machine.available, **QUICK) as h:
+        await h.ask(student("a"))
+        assert await h.fleet.unload(student("a").model)
+        assert await h.ask(student("b")) == "hi there"
+        assert h.fleet.residency.not_ours_bytes() == {"memory": 40 * MIB}
+        assert machine.most_bytes <= 100 * MIB
+
+
 async def test_a_model_larger_than_promised_counts_as_it_is_and_others_make_room():
     models = {"a": script(80, promised_bytes=30 * MIB), "b": script(40)}
     async with house(models, **QUICK) as h:
