@@ -35,6 +35,7 @@ def list_all(workspace: Path, *, as_json: bool) -> None:
 
 def show_one(workspace: Path, name: str, *, as_json: bool) -> None:
     """Show one session. Raises CallerError where there is none, StoreUnavailable where it cannot be read."""
+    from studium.records.sessions import SessionState
     from studium.serve.sessions.folder import SessionFolder
     from studium.serve.sessions.ledger import read_ledger
     from studium.serve.sessions.ownership import owner_of
@@ -90,6 +91,8 @@ def show_one(workspace: Path, name: str, *, as_json: bool) -> None:
         write(f"\nfolder: {folder.root}\n")
         if folder.report.is_file():
             write(f"report: {folder.report}\n")
+        if summary.state is SessionState.STOPPED or summary.interrupted:
+            note(f"go on with: studium session resume {name}")
     finally:
         ledger.close()
 
