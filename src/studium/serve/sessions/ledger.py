@@ -4,9 +4,8 @@ All files beside it are made from it (`projections`). What waits for the disk he
 thread. A reader (`read_only`) may look at any time, also while a session runs.
 """
 
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,6 @@ from sqlalchemy.exc import DBAPIError
 
 from studium.errors import CallerError, StoreUnavailable
 from studium.records.hardware import HardwareSnapshot
-from studium.records.runs import StudentRun
 from studium.records.sessions import (
     CyclePlan,
     CycleSummary,
@@ -25,10 +23,8 @@ from studium.records.sessions import (
     SessionRun,
     SessionState,
     SessionSummary,
-    Skip,
-    Turn,
 )
-from studium.serve.sessions import tables
+from studium.serve.sessions import rows, tables
 from studium.store import schema
 from studium.store.database import open_database, open_read_only
 from studium.store.store import run_row, snapshot_row
@@ -49,7 +45,7 @@ class Ledger:
                 insert(tables.session).values(
                     id=1,
                     version=tables.VERSION,
-                    plan=_json(asdict(plan)),
+                    plan=rows.as_json(asdict(plan)),
                     prefix=prefix,
                     title=title,
                     state=SessionState.STOPPED.value,
@@ -70,7 +66,7 @@ class Ledger:
     def change_plan(self, plan: SessionPlan) -> None:
         """Replace the plan, as when a session is given more time."""
         with self._write() as connection:
-            connection.execute(update(tables.session).values(plan=_json(asdict(plan))))
+            connection.execute(update(tables.session).values(plan=rows.as_json(asdict(plan))))
 
     def set_state(self, state: SessionState, reason: str) -> None:
         """Write where the session stands, and why."""
@@ -89,7 +85,7 @@ class Ledger:
             connection.execute(
                 insert(tables.session_cycles).values(
                     cycle=plan.cycle,
-                    plan=_json(asdict(plan)),
+                    plan=rows.as_json(asdict(plan)),
                     began_at=time.time(),
                     seconds=0.0,
                     ended=0,
@@ -104,7 +100,7 @@ class Ledger:
             connection.execute(
                 update(tables.session_cycles)
                 .where(tables.session_cycles.c.cycle == plan.cycle)
-                .values(ended=1, plan=_json(asdict(plan)))
+                .values(ended=1, plan=rows.as_json(asdict(plan)))
             )
 
     def record(self, run: SessionRun) -> None:
@@ -116,31 +112,8 @@ class Ledger:
         with self._write() as connection:
             done = connection.execute(insert(schema.student_runs).values(run_row(measured)))
             assert done.inserted_primary_key is not None
-            connection.execute(
-                insert(tables.session_runs).values(
-                    run_id=done.inserted_primary_key[0],
-                    cycle=measured.cycle,
-                    student=measured.student,
-                    started_at=measured.started_at,
-                    seconds=measured.seconds,
-                    memory_bytes=measured.memory_bytes,
-                    asked_at=run.asked_at,
-                    priority=run.priority,
-                    queue_seconds=run.queue_seconds,
-                    run_seconds=run.run_seconds,
-                    max_tokens=run.max_tokens,
-                    subject=run.subject,
-                    prompt=run.prompt,
-                    facts=_json(run.facts),
-                    finish=run.finish,
-                    reply=run.reply,
-                    error=run.error,
-                    score=run.score,
-                    useful=int(run.useful),
-                    claims=_json(run.keys),
-                    reason=run.reason,
-                )
-            )
+            row = rows.run_row(run, run_id=done.inserted_primary_key[0])
+            connection.execute(insert(tables.session_runs).values(row))
 
     def summary(self, owner_pid: int | None = None) -> SessionSummary:
         """Return the session at a glance; `owner_pid` is what the caller knows of who runs it."""
@@ -160,7 +133,7 @@ class Ledger:
                 try_next="use the Studium that wrote it",
             )
         return SessionSummary(
-            plan=_plan(row["plan"]),
+            plan=rows.session_plan(row["plan"]),
             state=SessionState(row["state"]),
             reason=row["reason"],
             prefix=row["prefix"],
@@ -195,7 +168,7 @@ class Ledger:
             .limit(last)
         )
         with self._read() as connection:
-            rows = connection.execute(query).all()
+            found = connection.execute(query).all()
         return [
             CycleSummary(
                 cycle=row.cycle,
@@ -205,9 +178,9 @@ class Ledger:
                 failed=row.failed or 0,
                 useful=row.useful or 0,
                 tokens=row.tokens or 0,
-                plan=_cycle_plan(row.plan),
+                plan=rows.cycle_plan(row.plan),
             )
-            for row in reversed(rows)
+            for row in reversed(found)
         ]
 
     def runs(self, cycle: int | None = None) -> list[SessionRun]:
@@ -216,8 +189,8 @@ class Ledger:
         if cycle is not None:
             query = query.where(tables.session_runs.c.cycle == cycle)
         with self._read() as connection:
-            rows = connection.execute(query.order_by(tables.session_runs.c.run_id)).all()
-        return [_run(row._mapping) for row in rows]
+            found = connection.execute(query.order_by(tables.session_runs.c.run_id)).all()
+        return [rows.session_run(row._mapping) for row in found]
 
     def budgets(self, cycle: int | None = None) -> dict[int, int]:
         """Return the bytes models could use, by cycle, or only those of one."""
@@ -232,8 +205,8 @@ class Ledger:
         """Return the newest rows of `hardware_snapshots`, oldest first."""
         table = schema.hardware_snapshots
         with self._read() as connection:
-            rows = connection.execute(select(table).order_by(table.c.id.desc()).limit(last)).mappings()
-            return [dict(row) for row in reversed(rows.all())]
+            found = connection.execute(select(table).order_by(table.c.id.desc()).limit(last)).mappings()
+            return [dict(row) for row in reversed(found.all())]
 
     def close(self) -> None:
         self._database.dispose()
@@ -308,56 +281,4 @@ def _tick(connection: Connection, active_seconds: float, cycle: int, cycle_secon
         # An ended cycle keeps its time, whoever still counts.
         .where(tables.session_cycles.c.cycle == cycle, tables.session_cycles.c.ended == 0)
         .values(seconds=cycle_seconds)
-    )
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, default=str, ensure_ascii=True)
-
-
-def _plan(text: str) -> SessionPlan:
-    fields = json.loads(text)
-    return SessionPlan(**fields | {"students": tuple(fields["students"])})
-
-
-def _cycle_plan(text: str) -> CyclePlan:
-    fields = json.loads(text)
-    turns: Sequence[dict[str, Any]] = fields["turns"]
-    skips: Sequence[dict[str, Any]] = fields["skips"]
-    return CyclePlan(
-        fields["cycle"], tuple(Turn(**turn) for turn in turns), tuple(Skip(**skip) for skip in skips)
-    )
-
-
-def _run(row: Any) -> SessionRun:
-    own, promised = tables.session_runs.c, schema.student_runs.c
-    return SessionRun(
-        run=StudentRun(
-            student=row[own.student],
-            model=row[promised.model],
-            started_at=row[own.started_at],
-            seconds=row[own.seconds],
-            success=bool(row[promised.success]),
-            cycle=row[own.cycle],
-            memory_bytes=row[own.memory_bytes],
-            prompt_tokens=row[promised.prompt_tokens],
-            completion_tokens=row[promised.tokens],
-            load_seconds=row[promised.load_seconds],
-            error_code=row[promised.error_code],
-        ),
-        asked_at=row[own.asked_at],
-        priority=row[own.priority],
-        queue_seconds=row[own.queue_seconds],
-        run_seconds=row[own.run_seconds],
-        max_tokens=row[own.max_tokens],
-        subject=row[own.subject],
-        prompt=row[own.prompt],
-        facts=json.loads(row[own.facts]),
-        finish=row[own.finish],
-        reply=row[own.reply],
-        error=row[own.error],
-        score=row[own.score],
-        useful=bool(row[own.useful]),
-        keys=tuple(json.loads(row[own.claims])),
-        reason=row[own.reason],
     )
