@@ -66,7 +66,7 @@ class Size:
     repeats: int
 
 
-FULL = Size(models_mb=(60, 120, 200, 300), trace_s=12.0, asks_per_s=2.5, burst=16, rounds=4, repeats=4)
+FULL = Size(models_mb=(60, 120, 200, 300), trace_s=12.0, asks_per_s=2.5, burst=16, rounds=4, repeats=3)
 QUICK = Size(models_mb=(60, 120), trace_s=5.0, asks_per_s=2.0, burst=6, rounds=2, repeats=1)
 
 
