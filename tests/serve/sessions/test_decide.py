@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studium.records.sessions import CyclePlan, Turn
-from studium.serve.sessions.decide import Candidate, Outlook, choose, gap, startable, too_late
+from studium.serve.sessions.decide import choose, startable, too_late
 from studium.serve.sessions.learn import Trial, learn
 from studium.serve.sessions.limits import Allowance
+from studium.serve.sessions.worth import Candidate, Outlook, gap
 
 MIB = 2**20
 
@@ -130,6 +131,14 @@ def test_who_twice_did_not_get_to_its_model_pauses_and_is_not_called_useless():
     plan = decide([candidate("good"), candidate("big")], trials("good", 1, 1) + out_of_memory)
     assert order(plan) == ["good"]
     assert plan.skips[0].reason == "did not get to its model; again in cycle 6"
+
+
+def test_not_everybody_pauses_at_once():
+    out_of_memory = [Trial(name, name, 4, False, 0.0, seated=False) for name in "aabb"]
+    assert sorted(order(decide([candidate("a"), candidate("b")], trials("a", 1) + out_of_memory))) == [
+        "a",
+        "b",
+    ]
 
 
 def test_pauses_double_up_to_a_bound():

@@ -6,9 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from studium.records.sessions import Skip, Turn
-from studium.serve.sessions.decide import Candidate, startable, too_late
+from studium.serve.sessions.decide import startable, too_late
 from studium.serve.sessions.live import Live
 from studium.serve.sessions.turns import Desk
+from studium.serve.sessions.worth import Candidate
 
 
 @dataclass(frozen=True, slots=True)

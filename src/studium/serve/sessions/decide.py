@@ -17,71 +17,15 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 
 from studium.records.sessions import CyclePlan, Skip, Turn
 from studium.serve.sessions.learn import Forecast
-from studium.serve.sessions.limits import Allowance, token_limits
+from studium.serve.sessions.limits import token_limits
+from studium.serve.sessions.worth import Candidate, Outlook, Worth, leave_out, standing_of
 
-WORTH_KEEPING = 0.5
-TRIALS_BEFORE_LEAVING_OUT = 2
-LONGEST_GAP = 8
-TOO_LITTLE = "gives too little"
 MIB = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A student before a cycle. `needs_bytes` is the forecast of its model, 0 where it holds none of our memory.
-
-    `resident` says that its model is in memory already; `most_tokens` bounds one answer; `slots` is how many
-    asks its model takes at once. `declared_s` is what the declaration says of one run; None: nothing.
-    """
-
-    student: str
-    model: str
-    needs_bytes: int
-    priority: int = 0
-    resident: bool = False
-    most_tokens: int = 512
-    slots: int = 1
-    declared_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What a cycle may use: bytes free for models, seconds and tokens left, and how long single asks may take.
-
-    `largest_bytes` is the most of the room that lies on one device; None: all of it.
-    """
-
-    cycle: int
-    room_bytes: int
-    remaining_s: float
-    tokens: Allowance
-    max_models: int = 6
-    largest_bytes: int | None = None
-    longest_ask_s: float = 180.0
-    shortest_ask_s: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Worth:
-    """A candidate with what it is expected to give and to cost (`seconds` in seconds of the whole room)."""
-
-    candidate: Candidate
-    forecast: Forecast
-    seconds: float | None
-    share: float
-
-    @property
-    def cost(self) -> float:
-        return max(self.seconds or 0.0, 1e-3) * self.share
-
-    @property
-    def rate(self) -> float:
-        return self.forecast.usefulness / self.cost
 
 
 def choose(
@@ -173,13 +117,11 @@ def startable(
 
 def _by_declaration(
     fitting: Sequence[Candidate], forecasts: Mapping[str, Forecast], outlook: Outlook
-) -> list[_Worth]:
+) -> list[Worth]:
     """Highest priority first; of equals what is declared to cost least, then roster order."""
     together = _fit_together(fitting, outlook.room_bytes)
     worths = [
-        _Worth(
-            one, forecasts[one.student], one.declared_s, _share(one, outlook.room_bytes, together=together)
-        )
+        Worth(one, forecasts[one.student], one.declared_s, _share(one, outlook.room_bytes, together=together))
         for one in fitting
     ]
     return sorted(worths, key=lambda w: (-w.candidate.priority, w.cost))
@@ -187,7 +129,7 @@ def _by_declaration(
 
 def _by_yield(
     fitting: Sequence[Candidate], forecasts: Mapping[str, Forecast], outlook: Outlook
-) -> tuple[list[tuple[_Worth, str]], list[Skip]]:
+) -> tuple[list[tuple[Worth, str]], list[Skip]]:
     """Leave out who gives too little; of the others the most useful per second first.
 
     Who is left out does not depend on who happens to be in memory, else the one who is would drive out all
@@ -197,23 +139,23 @@ def _by_yield(
     known = [f.seconds for f in forecasts.values() if f.seconds is not None]
     typical = fmean(known) if known else 1.0
 
-    def worth(one: Candidate, *, resident: bool) -> _Worth:
+    def worth(one: Candidate, *, resident: bool) -> Worth:
         forecast = forecasts[one.student]
         seconds = forecast.seconds if forecast.seconds is not None else typical
         load = 0.0 if resident else forecast.load_seconds or 0.0
-        return _Worth(one, forecast, seconds + load, _share(one, outlook.room_bytes, together=together))
+        return Worth(one, forecast, seconds + load, _share(one, outlook.room_bytes, together=together))
 
     standing = sorted(
         (worth(one, resident=together and one.resident) for one in fitting),
         key=lambda w: (-w.rate, -w.candidate.priority),
     )
-    kept, again, skips = _leave_out(standing, forecasts, outlook)
+    kept, again, skips = leave_out(standing, forecasts, outlook)
     resident = {one.model for one in fitting if one.resident}
-    left, ordered = [one.candidate for one in kept], list[tuple[_Worth, str]]()
+    left, ordered = [one.candidate for one in kept], list[tuple[Worth, str]]()
     while left:
         worths = [worth(one, resident=one.model in resident) for one in left]
         best = max(worths, key=lambda w: (w.rate, w.candidate.priority))
-        ordered.append((best, _standing(best)))
+        ordered.append((best, standing_of(best)))
         left.remove(best.candidate)
         resident = (resident if together else set()) | {best.candidate.model}
     return ordered + [(one, "tried again after a pause") for one in again], skips
@@ -230,65 +172,7 @@ def _share(one: Candidate, room_bytes: int, *, together: bool) -> float:
     return max(one.needs_bytes / room_bytes, 0.01)
 
 
-def _leave_out(
-    standing: Sequence[_Worth], forecasts: Mapping[str, Forecast], outlook: Outlook
-) -> tuple[list[_Worth], list[_Worth], list[Skip]]:
-    """Part those worth their time (best first) from those that are not, of whom some are due for another try."""
-    anything_useful = any(f.trials > f.barren for f in forecasts.values())
-    kept: list[_Worth] = []
-    again: list[_Worth] = []
-    skips: list[Skip] = []
-    useful = lasts_s = 0.0
-    for worth in standing:
-        forecast = worth.forecast
-        longer_s = makespan_s([*kept, worth], outlook)
-        known = forecast.trials >= TRIALS_BEFORE_LEAVING_OUT and anything_useful and bool(kept)
-        cheap = forecast.usefulness * lasts_s >= WORTH_KEEPING * useful * (longer_s - lasts_s)
-        barred = forecast.unseated >= TRIALS_BEFORE_LEAVING_OUT
-        if not barred and (cheap or not known):
-            kept.append(worth)
-            useful += forecast.usefulness
-            lasts_s = longer_s
-            continue
-        next_try = (forecast.last.cycle if forecast.last else 0) + gap(forecast.unseated or forecast.barren)
-        if outlook.cycle >= next_try:
-            again.append(worth)
-        else:
-            why = "did not get to its model" if barred else f"{TOO_LITTLE}: {_standing(worth)}"
-            skips.append(Skip(worth.candidate.student, f"{why}; again in cycle {next_try}"))
-    return kept, again, skips
-
-
-def makespan_s(worths: Sequence[_Worth], outlook: Outlook) -> float:
-    """Return how long these would take together: each starts, in order, as soon as there is room beside the others."""
-    waiting, now_s = list(worths), 0.0
-    running: list[tuple[float, _Worth]] = []
-    while waiting or running:
-        for worth in list(waiting):
-            held = {one.candidate.model: one.candidate.needs_bytes for _, one in running}
-            held[worth.candidate.model] = worth.candidate.needs_bytes
-            full = len(running) >= outlook.max_models or sum(held.values()) > outlook.room_bytes
-            if not running or not full:
-                waiting.remove(worth)
-                running.append((now_s + (worth.seconds or 0.0), worth))
-        now_s = min(end for end, _ in running)
-        running = [one for one in running if one[0] > now_s]
-    return now_s
-
-
-def gap(barren: int) -> int:
-    """Return after how many cycles a student that was left out is tried again: 2, 4, then 8."""
-    return min(LONGEST_GAP, 2 ** max(1, barren - 1))
-
-
-def _standing(worth: _Worth) -> str:
-    forecast = worth.forecast
-    if not forecast.trials:
-        return "not tried yet"
-    return f"{forecast.usefulness:.2f} useful in {worth.seconds or 0.0:.2f} s"
-
-
-def _turn(worth: _Worth, reason: str, outlook: Outlook, turns: int) -> Turn:
+def _turn(worth: Worth, reason: str, outlook: Outlook, turns: int) -> Turn:
     forecast, expected = worth.forecast, worth.seconds
     # After a run that was cut off by its limit the mean is near that limit, so the next one is wider.
     limit = outlook.remaining_s / (turns + 1) if forecast.seconds is None else 4 * forecast.seconds

@@ -20,7 +20,7 @@ from studium.records.hardware import HardwareSnapshot
 from studium.records.models import Student
 from studium.records.sessions import CyclePlan, CycleSummary, SessionState, SessionSummary, Skip
 from studium.serve.sessions.cycle import Bounds, run_turns
-from studium.serve.sessions.decide import TOO_LITTLE, Candidate, Outlook, choose, does_not_fit
+from studium.serve.sessions.decide import choose, does_not_fit
 from studium.serve.sessions.folder import SessionFolder
 from studium.serve.sessions.learn import learn
 from studium.serve.sessions.ledger import Ledger
@@ -30,6 +30,7 @@ from studium.serve.sessions.projections import project_cycle, rebuild
 from studium.serve.sessions.refusals import nothing_fits
 from studium.serve.sessions.room import Room, measure_room
 from studium.serve.sessions.turns import Desk
+from studium.serve.sessions.worth import TOO_LITTLE, Candidate, Outlook
 
 LOOK_S = 0.5
 FRUITLESS_CYCLES = 3
