@@ -237,7 +237,7 @@ class Thief:
         self._after_s = after_s
         self._process: subprocess.Popen[bytes] | None = None
         self.settled = Meter()
-        self.rss_bytes = 0
+        self.rss_bytes = self.private_bytes = 0
 
     def available(self) -> Mapping[str, int]:
         """Return what is free of the machine: all of it less what our processes hold for themselves."""
@@ -248,7 +248,8 @@ class Thief:
         """Come after a while, and stay until `leave`; watch the workers once they have had time to make room."""
         await asyncio.sleep(self._after_s)
         self._process = await asyncio.to_thread(self._start)
-        self.rss_bytes = psutil.Process(self._process.pid).memory_info().rss
+        running = psutil.Process(self._process.pid)
+        self.rss_bytes, self.private_bytes = running.memory_info().rss, _private_bytes(running)
         await asyncio.sleep(SETTLED_AFTER_S)
         watching = asyncio.create_task(self.settled.watch())
         await asyncio.sleep(self._after_s)
@@ -333,7 +334,7 @@ def _report(
     aims.append(Aim("worst resident memory / budget", most, min(shares), most, "<= 1", most <= 1))
     failures = len(robbed.failed) + sum(len(one.failed) for one in ours)
     aims.append(Aim("asks that failed, a thief's run included", failures, None, None, "0", failures == 0))
-    left = budget - thief.rss_bytes
+    left = budget - thief.private_bytes
     held = (thief.settled.most_rss_bytes - thief.rss_bytes) / left if thief.settled.samples else None
     note = f"from {SETTLED_AFTER_S:.0f} s after it came; mapped weights counted in full"
     met = None if held is None else held <= 1
