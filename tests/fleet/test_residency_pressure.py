@@ -205,6 +205,14 @@ async def test_failing_again_and_again_never_prices_a_model_out_of_every_budget(
         assert await h.fleet.need_bytes(who.model) == 120 * MIB
 
 
+async def test_a_model_that_never_ran_is_tried_though_others_held_more_than_their_files_said():
+    greedy = {name: script(60, promised_bytes=15 * MIB) for name in "xyz"}
+    async with house({**greedy, "a": script(60)}) as h:
+        for name in "xyz":
+            await h.ask(student(name))
+        assert await h.ask(student("a")) == "hi there"
+
+
 async def test_context_is_halved_only_where_the_asks_that_wait_can_do_with_it():
     async with house({"a": short_of_memory(1)}) as h:
         one = Student("a", ModelSpec("a", "scripted", "a", context_tokens=1000))
