@@ -158,6 +158,11 @@ def test_what_can_never_fit_is_refused_and_others_go_on():
     assert short(found[1:]) == [("Load", "b")]
 
 
+def test_who_is_there_is_not_refused_though_more_is_set_aside_for_it_by_now():
+    grown = {"a": [place(101)]}
+    assert moves(waiting=[waiting(1, "a")], tenants=[resident("a")], places=grown) == [Run(1)]
+
+
 def test_memory_taken_by_others_is_waited_for_not_refused_and_makes_idle_models_leave():
     thief = [Device("memory", 100, taken_elsewhere_bytes=50)]
     assert moves(waiting=[waiting(1, "big")], places={"big": [place(90)]}, devices=thief) == []

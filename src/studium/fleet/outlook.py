@@ -113,12 +113,20 @@ class Outlook:
         return homes_of(model, self._engines[model.engine].capabilities, self._house.limits.homes)
 
     def need_bytes(self, actual: ModelSpec, home: DeviceBudget) -> int | None:
-        """Return what was learned of a model's memory on a device; None where it has to be estimated."""
+        """Return what was learned of a model's memory on a device; None where it has to be estimated.
+
+        Caution alone prices no model out: one that was measured to fit needs the whole device at most.
+        """
         if actual.engine == LEASE:
             return int(actual.options["bytes"])
         if not self._engines[actual.engine].capabilities.manages_memory:
             return 0
-        return self._profiles.memory_bytes(actual, self._house.limits.profile_device(home.name))
+        device = self._house.limits.profile_device(home.name)
+        reserve, peak = (
+            self._profiles.memory_bytes(actual, device),
+            self._profiles.of(actual, device).peak_bytes,
+        )
+        return min(reserve, home.bytes) if reserve and peak and peak <= home.bytes else reserve
 
     def slots(self, model: ModelSpec) -> int:
         """Return how many asks a model takes at once."""

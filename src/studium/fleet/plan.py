@@ -31,7 +31,9 @@ from studium.fleet.worth import loss_s, may_take, turn_s
 
 def plan(situation: Situation) -> list[Move]:
     """Return the moves to start now, in the order to start them."""
-    fits = {model: could_fit(situation, model) for model in {ask.model for ask in situation.waiting}}
+    at_home = {tenant.model for tenant in situation.tenants}
+    asked = {ask.model for ask in situation.waiting}
+    fits = {model: model in at_home or could_fit(situation, model) for model in asked}
     refused = [_refuse(situation, ask) for ask in situation.waiting if not fits[ask.model]]
     fitting = [ask for ask in situation.waiting if fits[ask.model]]
     ledger = Ledger(situation, rank(fitting, situation.rules, situation.served_s_ago))

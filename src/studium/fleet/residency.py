@@ -189,10 +189,8 @@ class Residency(Advice):
             if need is None:
                 estimate = await self._engines[model.engine].estimate(actual)
                 need = self._profiles.estimated(actual, estimate, self.limits.profile_device(home.name))
-                if estimate.total_bytes <= home.bytes:
-                    need = min(
-                        need, home.bytes
-                    )  # what others of its engine held is no reason never to try it
+                if estimate.total_bytes <= home.bytes:  # what its like held is no reason never to try it
+                    need = min(need, home.bytes)
             needs[home.name] = need
         return needs
 
