@@ -35,8 +35,8 @@ NUM_TOKENS = 12
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return student_tokenizer(tmp_path_factory.mktemp("tokenizer") / "tokenizer.json")
+def tokenizer():
+    return student_tokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def trained(tokenizer):
     shape = Shape(width=48, layers=2, heads=3, inner=80, vocabulary=tokenizer.get_vocab_size())
     model = new_model(shape, seed=3)
     stream = Stream(Mixture((Share("arithmetic", 1, 1.0),), outside_weight=0.5), tokenizer, seed=3)
-    train(model, stream, Schedule(steps=60, rows=8, length=128, warmup_steps=10), say=lambda line: None)
+    train(model, stream, Schedule(steps=200, rows=8, length=128, warmup_steps=10), say=lambda line: None)
     return model
 
 

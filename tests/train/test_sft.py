@@ -14,9 +14,9 @@ SCHEDULE = Schedule(steps=24, rows=4, length=64, warmup_steps=4, seed=5, checkpo
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def tokenizer():
     torch.set_num_threads(1)
-    return student_tokenizer(tmp_path_factory.mktemp("tokenizer") / "tokenizer.json")
+    return student_tokenizer()
 
 
 @pytest.fixture
