@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from studium.domains.catalogue import all_domains, domain, load_entry, recognise, shipped_domains
+from studium.domains.catalogue import DOMAINS, all_domains, domain, recognise, shipped_domains
 from studium.domains.open_question import OPEN_QUESTION
 from studium.domains.protocol import Domain, Problem
 from studium.errors import CallerError, ConfigurationError
@@ -48,12 +48,12 @@ def test_a_question_finds_its_domain(question: str, name: str | None):
 
 def test_a_package_can_add_a_domain_and_a_broken_one_is_named():
     assert isinstance(
-        load_entry(EntryPoint("open", "studium.domains.open_question:OpenQuestion", "")), Domain
+        DOMAINS.load(EntryPoint("open", "studium.domains.open_question:OpenQuestion", "")), Domain
     )
     with pytest.raises(ConfigurationError, match="nowhere:Thing cannot be loaded"):
-        load_entry(EntryPoint("broken", "nowhere:Thing", ""))
+        DOMAINS.load(EntryPoint("broken", "nowhere:Thing", ""))
     with pytest.raises(ConfigurationError, match="is no domain but a str"):
-        load_entry(EntryPoint("text", "studium.domains.answers:ABSTENTION", ""))
+        DOMAINS.load(EntryPoint("text", "studium.domains.answers:ABSTENTION", ""))
 
 
 def test_an_open_question_is_read_and_compared_but_never_scored():

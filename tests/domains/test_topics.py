@@ -11,7 +11,7 @@ import pytest
 from studium.domains.catalogue import shipped_domains
 from studium.domains.protocol import Problem, Split, split
 from studium.domains.riemann.subjects import SUBJECTS, subject_of
-from studium.domains.topic_catalogue import DomainTopic, all_topics, load_topic, topic
+from studium.domains.topic_catalogue import TOPICS, DomainTopic, all_topics, topic
 from studium.domains.topics import Assignment, Topic
 from studium.errors import CallerError, ConfigurationError
 
@@ -41,11 +41,11 @@ def test_an_unknown_topic_suggests_the_nearest():
 
 
 def test_a_package_can_add_a_topic_and_a_broken_one_is_named():
-    assert load_topic(EntryPoint("rh", "studium.domains.riemann:Riemann", "")).name == "riemann"
+    assert TOPICS.load(EntryPoint("rh", "studium.domains.riemann:Riemann", "")).name == "riemann"
     with pytest.raises(ConfigurationError, match="nowhere:Thing cannot be loaded"):
-        load_topic(EntryPoint("broken", "nowhere:Thing", ""))
+        TOPICS.load(EntryPoint("broken", "nowhere:Thing", ""))
     with pytest.raises(ConfigurationError, match="is no topic but a str"):
-        load_topic(EntryPoint("text", "studium.domains.answers:ABSTENTION", ""))
+        TOPICS.load(EntryPoint("text", "studium.domains.answers:ABSTENTION", ""))
 
 
 @pytest.mark.parametrize("name", ["riemann", *shipped_domains()])

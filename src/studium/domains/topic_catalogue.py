@@ -6,19 +6,18 @@ object is a `Topic` or a class that makes one without arguments. A name that exi
 
 import json
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from random import Random
 
 from studium.domains.answers import abstains
 from studium.domains.catalogue import all_domains
+from studium.domains.plugins import PluginKind
 from studium.domains.protocol import Domain, Problem, Split, make_split
 from studium.domains.riemann import Riemann
 from studium.domains.topics import Assignment, Judgement, Topic
-from studium.errors import CallerError, ConfigurationError
+from studium.errors import CallerError
 
-GROUP = "studium.topics"
+TOPICS = PluginKind("topic", "studium.topics", Topic)
 _TRIES_FOR_NEW = 50
 
 
@@ -91,48 +90,9 @@ class DomainTopic:
 @cache
 def all_topics() -> Mapping[str, Topic]:
     """Return every topic by name, the shipped ones first. Raises ConfigurationError for a broken plug-in."""
-    shipped: tuple[Topic, ...] = (Riemann(), *(DomainTopic(domain) for domain in all_domains().values()))
-    found: dict[str, Topic] = {topic.name: topic for topic in shipped}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        added = load_topic(entry)
-        if added.name in found:
-            raise ConfigurationError(
-                f"the entry point {entry.value} names its topic {added.name!r}, which exists already",
-                expected="a name of its own",
-                try_next="rename the topic or uninstall the package that adds it",
-            )
-        found[added.name] = added
-    return found
-
-
-def load_topic(entry: EntryPoint) -> Topic:
-    """Import one plug-in. Raises ConfigurationError where it cannot be imported or is no topic."""
-    try:
-        loaded = entry.load()
-        made = loaded() if isinstance(loaded, type) else loaded
-    except Exception as error:
-        raise ConfigurationError(
-            f"the topic {entry.value} cannot be loaded: {error}",
-            expected="an importable object with the methods of studium.domains.topics.Topic",
-            try_next="repair or uninstall the package that adds it",
-        ) from error
-    if not isinstance(made, Topic):
-        raise ConfigurationError(
-            f"{entry.value} is no topic but a {type(made).__name__}",
-            expected="an object with the methods of studium.domains.topics.Topic",
-            try_next="point the entry point at such an object or class",
-        )
-    return made
+    return TOPICS.join([Riemann(), *map(DomainTopic, all_domains().values())])
 
 
 def topic(name: str) -> Topic:
     """Return a topic by name. Raises CallerError naming the nearest one."""
-    known = all_topics()
-    if name not in known:
-        near = get_close_matches(name, known, n=1, cutoff=0.0)
-        raise CallerError(
-            f"there is no topic {name!r}",
-            expected=f"one of {', '.join(known)}",
-            try_next=f"did you mean {near[0]!r}?" if near else "",
-        )
-    return known[name]
+    return TOPICS.find(all_topics(), name)
