@@ -7,8 +7,8 @@ from tests.fleet.house import House, eventually, house, script, student
 
 from studium.records.answers import AnswerStatus, MemberReply, MoveKind
 from studium.records.messages import Ask, Message
+from studium.serve.calls import Batch, Call, Strategy, Verdict
 from studium.serve.driver import Driver
-from studium.serve.strategies import Batch, Strategy, Verdict
 
 ASK = Ask(messages=(Message("user", "hello"),))
 NOTHING = Verdict(AnswerStatus.UNABLE, None, 0.0, 0.0)
@@ -16,7 +16,7 @@ NOTHING = Verdict(AnswerStatus.UNABLE, None, 0.0, 0.0)
 
 def one_and_done(name: str) -> Strategy:
     """Ask one member, and find that the others are not needed."""
-    yield Batch((student(name),), lambda replies: False)
+    yield Batch((Call(student(name)),))
     return NOTHING
 
 

@@ -39,7 +39,7 @@ async def ensemble(
     students = {name: Student(name, ModelSpec(name, "scripted", name)) for name in models}
     fleet.start()
     try:
-        yield Ensemble(fleet, students, limits)
+        yield Ensemble(fleet, students, limits, default_complexity=Complexity.MEDIUM)
     finally:
         await fleet.close()
 

@@ -1,18 +1,11 @@
 """Strategies are conversations without I/O: a table of who would say what stands in for the world."""
 
+from tests.serve.briefs import brief
+
 from studium.records.answers import AnswerStatus, Fate, MemberReply
-from studium.records.models import ModelSpec, Student
-from studium.serve.strategies import Batch, Brief, Strategy, Verdict, committee, single
-
-
-def student(name: str, **skills: float) -> Student:
-    return Student(name, ModelSpec(name, "scripted", name), skills=skills)
-
-
-def brief(names: str, reserves: str = "") -> Brief:
-    return Brief(
-        tuple(map(student, names)), tuple(map(student, reserves)), "sums", lambda one, other: one == other
-    )
+from studium.serve.calls import Batch, Strategy, Verdict
+from studium.serve.strategies.committee import committee
+from studium.serve.strategies.single import single
 
 
 def reply(name: str, said: str | Fate) -> MemberReply:
@@ -28,13 +21,13 @@ def carry_out(strategy: Strategy, says: dict[str, str | Fate]) -> tuple[Verdict,
         batch: Batch = next(strategy)
         while True:
             got: list[MemberReply] = []
-            for one in batch.students:
+            names = [call.student.name for call in batch.calls]
+            for name in names:
                 if got and batch.settled(got):
                     break
-                asked.append(one.name)
-                got.append(reply(one.name, says[one.name]))
-            heard = {one.student for one in got}
-            got += [MemberReply(s.name, Fate.NOT_NEEDED) for s in batch.students if s.name not in heard]
+                asked.append(name)
+                got.append(reply(name, says[name]))
+            got += [MemberReply(name, Fate.NOT_NEEDED) for name in names[len(got) :]]
             batch = strategy.send(got)
     except StopIteration as end:
         return end.value, asked

@@ -96,7 +96,7 @@ async def test_a_team_is_not_loaded_and_a_stranger_not_found(caller):
 async def test_tags_show_and_version_describe_what_there_is(caller):
     async with caller.get("/api/tags") as response:
         names = [model["name"] for model in (await response.json())["models"]]
-    assert names == ["auto", "simple", "medium", "complex", "expert", "adder", "sorter"]
+    assert names == ["auto", "simple", "medium", "complex", "expert", "courier", "master", "adder", "sorter"]
     status, body = await post(caller, "/api/show", {"model": "adder"})
     assert status == 200 and body["model_info"]["studium.speciality"] == "adder things"
     assert (await post(caller, "/api/show", {"model": "auto"}))[0] == 200

@@ -190,7 +190,7 @@ async def test_embeddings_without_a_model_for_them_are_a_clear_error(caller):
 async def test_models_lists_virtual_models_and_students(caller):
     async with caller.get("/v1/models") as response:
         names = [model["id"] for model in (await response.json())["data"]]
-    assert names == ["auto", "simple", "medium", "complex", "expert", "adder", "sorter"]
+    assert names == ["auto", "simple", "medium", "complex", "expert", "courier", "master", "adder", "sorter"]
     async with caller.get("/v1/models/adder") as response:
         assert (await response.json())["id"] == "adder"
     async with caller.get("/v1/models/nobody") as response:

@@ -4,11 +4,11 @@ A read that gates a change belongs into the owner loop (`residency`).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from studium.fleet import refusals
 from studium.fleet.housing import Housing
-from studium.fleet.outlook import Outlook
+from studium.fleet.outlook import UNKNOWN_LOAD_S, Outlook
 from studium.fleet.situation import Place, TenantState
 from studium.fleet.tenancy import House
 from studium.records.answers import MemoryMove
@@ -49,6 +49,43 @@ class Advice:
     def run_seconds(self, model: ModelSpec) -> float:
         """Return how long an ask takes once it has its seat, as far as is known."""
         return self._outlook.run_seconds(model)
+
+    def seconds_to_seat(self, model: ModelSpec) -> float:
+        """Return how long an ask that comes now would wait for the model alone, nobody else waiting.
+
+        0 where it is in memory; else its load, and the leaving of others where there is no room beside them.
+        """
+        if model.name in self.resident():
+            return 0.0
+        places = self.places(model)
+        if not places:
+            return UNKNOWN_LOAD_S
+        first = places[0]
+        crowded = first.bytes > self._free_bytes(first.device)
+        return first.load_seconds + (first.unload_seconds if crowded else 0.0)
+
+    def fit_together(self, models: Iterable[ModelSpec]) -> bool:
+        """Say whether models could be in memory side by side where they are preferred, as far as was learned.
+
+        What nobody measured yet is taken to fit: the plan finds out.
+        """
+        needed: dict[str, int] = {}
+        by_name = {model.name: model for model in models}
+        for model in by_name.values():
+            if places := self.places(model):
+                needed[places[0].device] = needed.get(places[0].device, 0) + places[0].bytes
+        budgets = {
+            home.name: home.bytes - self._house.not_ours_bytes(home.name) for home in self.limits.homes
+        }
+        fits = all(num_bytes <= budgets.get(device, 0) for device, num_bytes in needed.items())
+        return fits and len(by_name) <= self.limits.max_models
+
+    def _free_bytes(self, device: str) -> int:
+        home = next((one for one in self.limits.homes if one.name == device), None)
+        if home is None:
+            return 0
+        held = sum(one.bytes for one in self._house.tenants.values() if one.device == device)
+        return home.bytes - held - self._house.not_ours_bytes(device)
 
     def quiet_s(self, above: Priority) -> float:
         """Return for how long nobody more urgent than `above` asked for anything: 0 while one waits."""

@@ -156,6 +156,14 @@ class Fleet:
         """Return how long the student's answer takes once it has its seat, as far as is known."""
         return self.residency.run_seconds(student.model)
 
+    def seconds_to_answer(self, student: Student) -> float:
+        """Return how long the student's answer would take from now on, the load it would cause included."""
+        return self.residency.seconds_to_seat(student.model) + self.run_seconds(student)
+
+    def fit_together(self, students: Sequence[Student]) -> bool:
+        """Say whether the students' models could be in memory side by side, as far as was learned."""
+        return self.residency.fit_together(student.model for student in students)
+
     def wait_bound_s(self, student: Student, priority: Priority = Priority.INTERACTIVE) -> float:
         """Return the longest that an ask which comes now would wait for its seat, in seconds.
 

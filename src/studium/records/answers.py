@@ -28,6 +28,7 @@ class Query:
     `model` is a virtual model (auto, simple, ..., expert) or a student's name. `complexity`,
     `strategy`, `students` and `domain` are choices of the caller; empty leaves them to the
     ensemble. A `prompt` (raw text to be continued) excludes `messages` and goes to one student.
+    `session` is whose spending this counts as; `cache` and `refine` None leave it to the configuration.
     """
 
     messages: tuple[Message, ...] = ()
@@ -44,6 +45,9 @@ class Query:
     timeout_s: float | None = None
     request_id: str = ""
     api_key_name: str = ""
+    session: str = ""
+    cache: bool | None = None
+    refine: bool | None = None
 
     @property
     def question(self) -> str:
@@ -62,6 +66,20 @@ class Fate(StrEnum):
     FAILED = "failed"
     LATE = "late"
     NOT_NEEDED = "not_needed"  # withdrawn: nothing it could say would have changed the answer
+    REFUSED = "refused"  # never asked: it would have passed a spend limit
+
+
+class Part(StrEnum):
+    """What a student was asked for."""
+
+    MEMBER = "member"  # the question itself
+    REVISION = "revision"  # the question again, after seeing what others said
+    SPLIT = "split"  # to take the question apart
+    SUB_ANSWER = "sub_answer"  # one part of the question
+    JOIN = "join"  # to put the parts together
+    JUDGE = "judge"
+    ORACLE = "oracle"
+    ARBITER = "arbiter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +88,8 @@ class MemberReply:
 
     `answer` is canonical in the question's domain, None where nothing could be read. `confidence`
     is the student's own, 0 to 1: the probability of its least sure token; None where the engine gives
-    no log-probabilities. `seconds` includes waiting for memory, `generate_seconds` does not.
+    no log-probabilities. `seconds` includes waiting for memory, `generate_seconds` does not. `sample`
+    counts the tries of a student that was asked the same several times, from 0.
     """
 
     student: str
@@ -87,6 +106,8 @@ class MemberReply:
     logprobs: tuple[TokenLogprob, ...] = ()
     error: str = ""
     error_code: str = ""
+    part: Part = Part.MEMBER
+    sample: int = 0
 
 
 class MoveKind(StrEnum):
@@ -114,12 +135,39 @@ class AnswerStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Considered:
+    """One way to answer that the selector weighed: `value` is its worth, None where it was out of the question.
+
+    `accuracy` is the expected share right, 0 to 1, `seconds` and `cost_usd` what it would take; None: unknown.
+    """
+
+    strategy: str
+    value: float | None
+    why: str
+    accuracy: float | None = None
+    seconds: float | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why a question is answered the way it is."""
+
+    strategy: str
+    complexity: Complexity
+    reason: str
+    considered: tuple[Considered, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the ensemble says, and how it came to it.
 
     `agreement` is the winner's share of the students that gave an answer, 0 to 1; `confidence`
     the estimate that the answer is right, 0 to 1. `prompt_tokens` and `completion_tokens` count
     the whole committee. `calls_saved` counts students the complexity allowed but that were not needed.
+    `kind` is the kind of question its members' reliability was looked up under; `notes` hold what a strategy,
+    the cache, the governor or refinement have to tell, by their name.
     """
 
     text: str
@@ -141,6 +189,10 @@ class Answer:
     finish: Finish = Finish.STOP
     flags: tuple[str, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    request_id: str = ""
+    kind: str = ""
+    decision: Decision | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

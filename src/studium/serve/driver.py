@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from studium.records.answers import Delta, Fate, MemberReply, Progress
 from studium.records.messages import Ask, Reply
 from studium.records.models import Student
 from studium.records.scheduling import Priority
-from studium.serve.strategies import Batch, Strategy, Verdict
+from studium.serve.calls import Batch, Call, Extract, Strategy, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +30,15 @@ LIKELY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One strategy carried out: its verdict, and every reply in the order it came."""
+    """One strategy carried out: its verdict, and every reply in the order of the calls."""
 
     verdict: Verdict
     replies: tuple[MemberReply, ...]
     errors: tuple[StudiumError, ...]
+
+
+# What happens while a batch is out: words to pass on, or the reply to the call of that number.
+_Event = Delta | tuple[int, MemberReply]
 
 
 class _Heard(NamedTuple):
@@ -56,7 +60,7 @@ class Driver:
         fleet: Fleet,
         ask: Ask,
         *,
-        extract: Callable[[str], str | None],
+        extract: Extract,
         deadline: float,
         model_timeout_s: float,
         members: Sequence[Student] = (),
@@ -89,60 +93,64 @@ class Driver:
 
     def _coming_after(self, batch: Batch) -> list[Coming]:
         """Return who may be asked once a batch has spoken."""
-        self._unasked = [student for student in self._unasked if student not in batch.students]
-        if not self._unasked:
+        asked = {call.student.name for call in batch.calls}
+        self._unasked = [student for student in self._unasked if student.name not in asked]
+        if not self._unasked or not batch.calls:
             return []
-        in_s = max(self._fleet.run_seconds(student) for student in batch.students)
+        in_s = max(self._fleet.run_seconds(call.student) for call in batch.calls)
         return [Coming(student, in_s, LIKELY) for student in self._unasked]
 
     async def _ask_batch(
         self, batch: Batch, got: list[MemberReply]
     ) -> AsyncGenerator[Progress | Delta, None]:
-        """Ask all of a batch at once; the fleet lets them run as memory allows."""
-        events: asyncio.Queue[Delta | MemberReply] = asyncio.Queue()
-        tasks = {
-            student.name: asyncio.create_task(self._ask_student(student, events, live=batch.live))
-            for student in batch.students
-        }
+        """Make all calls of a batch at once; the fleet lets them run as memory allows.
+
+        `got` receives the replies in the order of the calls.
+        """
+        events: asyncio.Queue[_Event] = asyncio.Queue()
+        tasks = [
+            asyncio.create_task(self._make_call(number, call, events, live=batch.live))
+            for number, call in enumerate(batch.calls)
+        ]
+        heard: dict[int, MemberReply] = {}
         try:
-            yield Progress(f"asking {', '.join(tasks)}")
-            while len(got) < len(tasks):
+            yield Progress(batch.note or f"asking {', '.join(call.student.name for call in batch.calls)}")
+            while len(heard) < len(tasks):
                 event = await events.get()
                 if isinstance(event, Delta):
                     yield _with_backlog(event, events)
                     continue
-                got.append(event)
-                yield Progress(_describe(event), event)
-                if len(got) < len(tasks) and batch.settled(got):
+                number, reply = event
+                heard[number] = reply
+                yield Progress(_describe(reply), reply)
+                if len(heard) < len(tasks) and batch.settled(list(heard.values())):
                     break
         finally:
-            if going := [task for task in tasks.values() if not task.done()]:
+            if going := [task for task in tasks if not task.done()]:
                 for task in going:
                     task.cancel()
                 await asyncio.gather(*going, return_exceptions=True)
-        heard = {reply.student for reply in got}
-        got += [MemberReply(name, Fate.NOT_NEEDED) for name in tasks if name not in heard]
+        got += [heard.get(number) or _not_needed(call) for number, call in enumerate(batch.calls)]
 
-    async def _ask_student(
-        self, student: Student, events: asyncio.Queue[Delta | MemberReply], *, live: bool
+    async def _make_call(
+        self, number: int, call: Call, events: "asyncio.Queue[_Event]", *, live: bool
     ) -> None:
         began = time.monotonic()
-        heard = await self._hear(student, events, live=live)
+        heard = await self._hear(call, events, live=live)
         if isinstance(heard.error, EngineDied) and not heard.said:
             # Its process was gone before we came, killed while it idled: it is loaded anew, once.
-            heard = await self._hear(student, events, live=live)
+            heard = await self._hear(call, events, live=live)
         # Told only now, when the seat is given back and the run recorded: who hears it may cancel this task.
         seconds = time.monotonic() - began
         if heard.reply is not None:
-            events.put_nowait(self._read(student, heard.reply, seconds))
+            events.put_nowait((number, self._read(call, heard.reply, seconds)))
         else:
-            error = heard.error or StudiumBug(f"{student.name} ended without a reply")
-            events.put_nowait(self._failed(student, error, heard.said, seconds))
+            error = heard.error or StudiumBug(f"{call.student.name} ended without a reply")
+            events.put_nowait((number, self._failed(call, error, heard.said, seconds)))
 
-    async def _hear(
-        self, student: Student, events: asyncio.Queue[Delta | MemberReply], *, live: bool
-    ) -> "_Heard":
+    async def _hear(self, call: Call, events: "asyncio.Queue[_Event]", *, live: bool) -> "_Heard":
         """Let a student speak once, within its limit and the question's; never raises what went wrong."""
+        student, ask = call.student, call.ask or self._ask
         said: list[str] = []
         reply: Reply | None = None
         error: StudiumError | None = None
@@ -152,10 +160,10 @@ class Driver:
                 student,
                 timeout_s=limit_s,
                 priority=Priority.INTERACTIVE,
-                least_context_tokens=tokens_at_most(student, self._ask),
+                least_context_tokens=tokens_at_most(student, ask),
             )
             async with asyncio.timeout(limit_s), seat_wanted as seat:
-                async with aclosing(seat.generate(self._ask)) as pieces:
+                async with aclosing(seat.generate(ask)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, Reply):
                             reply = piece
@@ -176,13 +184,13 @@ class Driver:
             error = StudiumBug(f"asking {student.name} went wrong: {type(caught).__name__}: {caught}")
         return _Heard(reply, error, "".join(said))
 
-    def _read(self, student: Student, reply: Reply, seconds: float) -> MemberReply:
-        answer = self._extract(reply.text)
+    def _read(self, call: Call, reply: Reply, seconds: float) -> MemberReply:
+        answer = (call.extract or self._extract)(reply.text)
         fate = (
             Fate.ABSTAINED if abstains(reply.text) else Fate.UNREADABLE if answer is None else Fate.ANSWERED
         )
         return MemberReply(
-            student.name,
+            call.student.name,
             fate,
             text=reply.text,
             answer=answer,
@@ -194,17 +202,21 @@ class Driver:
             cost_usd=reply.cost_usd,
             finish=reply.finish,
             logprobs=reply.logprobs,
+            part=call.part,
+            sample=call.sample,
         )
 
-    def _failed(self, student: Student, error: StudiumError, said: str, seconds: float) -> MemberReply:
+    def _failed(self, call: Call, error: StudiumError, said: str, seconds: float) -> MemberReply:
         self._errors.append(error)
         return MemberReply(
-            student.name,
+            call.student.name,
             Fate.LATE if isinstance(error, EngineTimeout) else Fate.FAILED,
             text=said,
             seconds=seconds,
             error=str(error),
             error_code=error.code,
+            part=call.part,
+            sample=call.sample,
         )
 
 
@@ -219,10 +231,14 @@ def own_confidence(reply: Reply) -> float | None:
     return math.exp(min(token.logprob for token in reply.logprobs))
 
 
-def _with_backlog(delta: Delta, events: "asyncio.Queue[Delta | MemberReply]") -> Delta:
+def _not_needed(call: Call) -> MemberReply:
+    return MemberReply(call.student.name, Fate.NOT_NEEDED, part=call.part, sample=call.sample)
+
+
+def _with_backlog(delta: Delta, events: "asyncio.Queue[_Event]") -> Delta:
     """Return a delta together with those that wait behind it: one write to the client instead of many.
 
-    The MemberReply that may end the backlog is put back; a live batch has no other sender.
+    The reply that may end the backlog is put back; a live batch has no other sender.
     """
     backlog = [delta]
     while not events.empty():
@@ -245,5 +261,6 @@ def _describe(reply: MemberReply) -> str:
         Fate.LATE: "was too late",
         Fate.FAILED: f"failed: {reply.error}",
         Fate.NOT_NEEDED: "was not needed",
+        Fate.REFUSED: f"was not asked: {reply.error}",
     }
     return f"{reply.student} {said[reply.fate]} ({reply.seconds:.1f} s)"

@@ -1,0 +1,228 @@
+"""From a query to a decision and a brief: which domain and kind, who may be asked, in what order, and how far.
+
+Reads what is known of students and machine; asks nobody.
+"""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from studium.domains.catalogue import domain as domain_named
+from studium.domains.catalogue import recognise
+from studium.domains.open_question import OPEN_QUESTION
+from studium.domains.protocol import Domain
+from studium.errors import BadRequest
+from studium.fleet import Fleet
+from studium.records.answers import Complexity, Decision, Query
+from studium.records.messages import Ask, Message
+from studium.records.models import Student
+from studium.serve import selector
+from studium.serve.calls import Brief, Known, Stage
+from studium.serve.complexity import ceiling
+from studium.serve.experience import Experience
+from studium.serve.strategies import STRATEGIES
+from studium.serve.team import AUTO, COURIER, MASTER, VIRTUAL_MODELS, Team
+
+_RANKS = tuple(Complexity)
+# A question of several: numbered or lettered parts on lines of their own, or several sentences that ask.
+_LISTED = re.compile(r"^\s*(?:\(?\d{1,2}[.):]|\(?[a-h][.)]|[-*•])\s+(\S.*)$", re.MULTILINE)
+_ASKED = re.compile(r"[^.?!\n][^?\n]*\?")
+MOST_PARTS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleLimits:
+    """Bounds of one complexity (requirement ENS-1), and the confidence at which asking stops, 0 to 1."""
+
+    min_students: int
+    max_students: int
+    question_timeout_s: float
+    student_timeout_s: float
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was decided about a query before anybody is asked. `deadline` is in `time.monotonic` seconds."""
+
+    decision: Decision
+    limits: EnsembleLimits
+    brief: Brief
+    domain: Domain
+    deadline: float
+    least_students: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOutlook:
+    """What a strategy may know of machine and clock (`calls.Outlook`)."""
+
+    fleet: Fleet
+    deadline: float = field(default=0.0)
+
+    def seconds_to_answer(self, student: Student) -> float:
+        return self.fleet.seconds_to_answer(student)
+
+    def fit_together(self, students: Sequence[Student]) -> bool:
+        return self.fleet.fit_together(students)
+
+    def seconds_left(self) -> float:
+        return self.deadline - time.monotonic()
+
+
+class Briefing:
+    """Makes the choice for each query. `default` None leaves the complexity to the question."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        team: Team,
+        limits: Mapping[Complexity, EnsembleLimits],
+        experience: Experience,
+        default: Complexity | None,
+    ) -> None:
+        self._fleet = fleet
+        self._team = team
+        self._limits = limits
+        self._experience = experience
+        self._default = default
+
+    def choose(self, query: Query) -> Choice:
+        """Decide about a query. Raises BadRequest, UnknownModel or OperatorError."""
+        if not query.question.strip():
+            raise BadRequest("the question is empty", expected="a message from the user with some text")
+        if query.strategy and query.strategy not in STRATEGIES:
+            raise BadRequest(
+                f"unknown strategy {query.strategy!r}", expected=f"one of {', '.join(STRATEGIES)}"
+            )
+        students = self._candidates(query)
+        domain, recognised = _domain_of(query, students)
+        parts = parts_of(query.question) if query.prompt is None else ()
+        wanted = query.complexity or _named(query.model) or self._default
+        most = wanted or ceiling(query.question, recognised=recognised, num_parts=len(parts))
+        limits = self._limits[most]
+        kind = self._experience.kind(query.question, domain.name if recognised else "")
+        known = {one.name: self._experience.known(one, kind) for one in students}
+        ranked = self._ranked(students, known)
+        deadline = time.monotonic() + (query.timeout_s or limits.question_timeout_s)
+        outlook = FleetOutlook(self._fleet, deadline)
+        decision = selector.select(
+            selector.Circumstances(
+                [
+                    selector.Candidate(one.name, known[one.name], outlook.seconds_to_answer(one))
+                    for one in ranked[: limits.max_students]
+                ],
+                most,
+                max(0.001, outlook.seconds_left()),
+                comparable=recognised,
+                num_parts=max(1, len(parts)),
+                least_students=limits.min_students if wanted else 1,
+                courier=self._team.parts.courier,
+                master=self._team.parts.master,
+                judge=bool(self._team.parts.judge),
+                forced=query.strategy or _implied(query),
+                available=STRATEGIES,
+            )
+        )
+        number = 1 if decision.strategy == "single" else limits.max_students
+        brief = Brief(
+            students=tuple(ranked[:number]),
+            reserves=tuple(ranked[number:]),
+            ask=self._ask(query, ranked, limits),
+            question=query.question,
+            domain=domain.name,
+            kind=kind,
+            recognised=recognised,
+            same=domain.same,
+            extract=domain.extract,
+            known=known,
+            stages=self._stages(most, chosen=wanted is not None),
+            outlook=outlook,
+            parts=parts,
+            judge=self._team.playing("judge"),
+            courier=self._team.courier(),
+            master=self._team.master(),
+        )
+        least = limits.min_students if decision.strategy == "committee" and wanted is not None else 1
+        return Choice(decision, limits, brief, domain, deadline, least)
+
+    def _candidates(self, query: Query) -> list[Student]:
+        if query.model == COURIER:
+            return [self._team.courier()]
+        if query.model == MASTER:
+            return [self._team.master()]
+        if query.model not in VIRTUAL_MODELS:
+            return [self._team.student(query.model)]
+        return [self._team.student(name) for name in query.students] or self._team.members()
+
+    def _ranked(self, students: Sequence[Student], known: Mapping[str, Known]) -> list[Student]:
+        """Order students by what they are known to be good at, then by who is in memory already."""
+        resident = set(self._fleet.residency.resident())
+        return sorted(
+            students,
+            key=lambda one: (
+                -round(known[one.name].reliability, 1),
+                one.model.name not in resident,
+                -one.priority,
+                one.name,
+            ),
+        )
+
+    def _stages(self, most: Complexity, *, chosen: bool) -> tuple[Stage, ...]:
+        """Return the bounds asking goes through: one stage as the caller chose, else from the smallest on."""
+        steps = [most] if chosen else _RANKS[: _RANKS.index(most) + 1]
+        return tuple(
+            Stage(
+                step,
+                self._limits[step].min_students if chosen else 1,
+                self._limits[step].max_students,
+                self._limits[step].confidence,
+            )
+            for step in steps
+        )
+
+    def _ask(self, query: Query, students: Sequence[Student], limits: EnsembleLimits) -> Ask:
+        """What every student is asked. A vote wants log-probabilities, where all who may vote can give them."""
+        top_logprobs = query.top_logprobs
+        able = all(self._fleet.engines[one.model.engine].capabilities.logprobs for one in students)
+        if top_logprobs is None and able and len(students) > 1:
+            top_logprobs = 0
+        messages, prompt = query.messages, query.prompt
+        if prompt is not None and query.model in VIRTUAL_MODELS:
+            messages, prompt = (Message("user", prompt),), None
+        return Ask(
+            messages=messages,
+            prompt=prompt,
+            sampling=query.sampling,
+            top_logprobs=top_logprobs,
+            json_schema=query.json_schema,
+            grammar=query.grammar,
+            timeout_s=limits.student_timeout_s,
+        )
+
+
+def parts_of(question: str) -> tuple[str, ...]:
+    """Return the questions in a question, in order; empty where it is one question."""
+    listed = [part.strip() for part in _LISTED.findall(question)]
+    found = listed if len(listed) > 1 else [part.strip() for part in _ASKED.findall(question)]
+    return tuple(found[:MOST_PARTS]) if len(found) > 1 else ()
+
+
+def _domain_of(query: Query, students: Sequence[Student]) -> tuple[Domain, bool]:
+    """Return the question's domain, and whether one knows it. With nobody to compare, nothing is recognised."""
+    if query.domain:
+        return domain_named(query.domain), True
+    found = recognise(query.question) if len(students) > 1 else None
+    return (found, True) if found else (OPEN_QUESTION, False)
+
+
+def _implied(query: Query) -> str:
+    """Return the strategy that naming a student, or several, means; empty where the choice is ours."""
+    if query.model not in (AUTO, *Complexity):
+        return "single"
+    return "committee" if len(query.students) > 1 else ""
+
+
+def _named(model: str) -> Complexity | None:
+    return Complexity(model) if model in tuple(Complexity) else None

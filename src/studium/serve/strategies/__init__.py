@@ -1,0 +1,9 @@
+"""How a question is put to students, as generators without I/O (see `serve.calls`). One file per strategy."""
+
+from collections.abc import Callable
+
+from studium.serve.calls import Brief, Strategy
+from studium.serve.strategies.committee import committee
+from studium.serve.strategies.single import single
+
+STRATEGIES: dict[str, Callable[[Brief], Strategy]] = {"single": single, "committee": committee}

@@ -1,0 +1,84 @@
+"""Who may be asked: the students by name, the virtual models, and who plays which part."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from studium.errors import OperatorError, UnknownModel
+from studium.records.answers import Complexity
+from studium.records.models import Student, Tier
+
+AUTO, COURIER, MASTER = "auto", "courier", "master"
+VIRTUAL_MODELS = (AUTO, *(complexity.value for complexity in Complexity), COURIER, MASTER)
+_TIERS = tuple(Tier)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Names of the students that play a part, empty where the configuration names nobody.
+
+    `courier` is the small one that answers first where a question may be cheap, `master` the large one that is
+    asked where the small ones differ; `judge` compares answers, `oracle` and `arbiter` refine them.
+    """
+
+    courier: str = ""
+    master: str = ""
+    judge: str = ""
+    oracle: str = ""
+    arbiter: str = ""
+
+
+class Team:
+    """The students of a roster. Raises ConfigurationError kin for nothing; unknown names raise UnknownModel."""
+
+    def __init__(self, students: Mapping[str, Student], parts: Parts | None = None) -> None:
+        self.students = students
+        self.parts = parts or Parts()
+
+    def student(self, name: str) -> Student:
+        """Return a student by name. Raises UnknownModel, which names the nearest one."""
+        if name in self.students:
+            return self.students[name]
+        known = (*VIRTUAL_MODELS, *self.students)
+        near = get_close_matches(name, known, n=1)
+        raise UnknownModel(
+            f"there is no model {name[:80]!r}",
+            expected=f"one of {', '.join(known)}",
+            try_next=f"did you mean {near[0]!r}?"
+            if near
+            else "see `studium students list` or GET /v1/models",
+        )
+
+    def playing(self, part: str) -> Student | None:
+        """Return who plays a part of `Parts`; None where nobody was named."""
+        name = getattr(self.parts, part)
+        return self.student(name) if name else None
+
+    def members(self) -> list[Student]:
+        """Return all that answer questions, but those kept for refining. Raises OperatorError for none."""
+        kept = {self.parts.oracle, self.parts.arbiter}
+        able = [one for one in self.students.values() if not one.model.embeddings]
+        members = [one for one in able if one.name not in kept] or able
+        if not members:
+            raise OperatorError(
+                "the roster has no student that answers questions",
+                expected="at least one student under `students`",
+                try_next="add one to studium.yaml, or remove `students` to use the embedded ones",
+            )
+        return members
+
+    def courier(self) -> Student:
+        """Return the small one: as named, else of the fastest tier, the first of highest priority."""
+        return self.playing(COURIER) or min(
+            self.members(), key=lambda one: (_rank(one), -one.priority, one.name)
+        )
+
+    def master(self) -> Student:
+        """Return the large one: as named, else of the best tier, by what its card says, then priority."""
+        return self.playing(MASTER) or max(
+            self.members(), key=lambda one: (_rank(one), sum(one.skills.values()), one.priority, one.name)
+        )
+
+
+def _rank(student: Student) -> int:
+    return _TIERS.index(student.tier)
