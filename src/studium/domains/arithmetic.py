@@ -13,7 +13,7 @@ from random import Random
 from studium.domains.columns import add_steps, subtract_steps, times_steps
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
-from studium.domains.wording import Phrasebook
+from studium.domains.wording import Phrasebook, Reading
 
 _TEMPLATES = {
     "add": (
@@ -94,6 +94,10 @@ class Arithmetic(ExactDomain):
 
     def canonical(self, answer: str) -> str | None:
         return last_integer(answer)
+
+    def answer_to(self, reading: Reading) -> str | None:
+        a, b = int(reading.slots["a"]), int(reading.slots["b"])
+        return str({"add": a + b, "subtract": a - b, "times": a * b}[reading.task])
 
 
 def last_integer(answer: str) -> str | None:

@@ -10,7 +10,7 @@ from random import Random
 
 from studium.domains.answers import abstains, final_answer, normalise
 from studium.domains.protocol import Problem, Rule
-from studium.domains.wording import Phrasebook
+from studium.domains.wording import Phrasebook, Reading
 
 # A bare reply ("105") is taken as the answer itself; anything longer must say which part is.
 _BARE_REPLY_CHARACTERS = 40
@@ -55,3 +55,16 @@ class ExactDomain:
             return None
         answer = self.extract(reply)
         return 1.0 if answer is not None and self.same(answer, problem.expected) else 0.0
+
+    def answer_to(self, reading: Reading) -> str | None:
+        """Return the right answer to a question that was read back; None where this domain cannot say."""
+        return None
+
+    def check(self, question: str, reply: str) -> float | None:
+        """Return 1.0 or 0.0 for the answer in a reply to a plain question; None where that is not scored.
+
+        A reply without an answer, an abstention among them, claims nothing and is not scored.
+        """
+        reading, answer = self.phrases.read(question), self.extract(reply)
+        expected = self.answer_to(reading) if reading else None
+        return None if expected is None or answer is None else float(self.same(answer, expected))

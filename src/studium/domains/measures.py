@@ -13,7 +13,7 @@ from typing import NamedTuple
 from studium.domains.columns import minus, plus
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
-from studium.domains.wording import Phrasebook
+from studium.domains.wording import Phrasebook, Reading
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTH_DAYS = {
@@ -163,6 +163,27 @@ class Measures(ExactDomain):
             return weekday[1].capitalize()
         number = _NUMBER.search(answer)
         return str(int(number[0].replace(",", ""))) if number else None
+
+    def answer_to(self, reading: Reading) -> str | None:
+        slots = reading.slots
+        if reading.task == "convert":
+            return _converted(int(slots["count"]), slots["large"], slots["small"])
+        if reading.task == "mixed":
+            return str(int(slots["hours"]) * 60 + int(slots["minutes"]))
+        if reading.task in ("weekday after", "weekday before"):
+            days = int(slots["count"]) * (1 if reading.task == "weekday after" else -1)
+            return WEEKDAYS[(WEEKDAYS.index(slots["weekday"].capitalize()) + days) % 7]
+        return None  # durations past midnight and the length of February are anybody's reading
+
+
+def _converted(count: int, given: str, wanted: str) -> str | None:
+    """Return a count in another unit where that is a whole number and the two are in one row of a table."""
+    for large, small, factor in _TIME_UNITS + _METRIC_UNITS:
+        if (given, wanted) == (large, small):
+            return str(count * factor)
+        if (given, wanted) == (small, large) and count % factor == 0:
+            return str(count // factor)
+    return None
 
 
 def _metric(rng: Random, level: int) -> _Worked:

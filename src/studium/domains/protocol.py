@@ -71,6 +71,18 @@ class Domain(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksQuestions(Protocol):
+    """What a domain may offer besides: to grade replies to plain questions, not only to problems it made.
+
+    It serves learning from what was answered, never answering: who could be asked at once needs no students.
+    """
+
+    def check(self, question: str, reply: str) -> float | None:
+        """Return the score of a reply to a question as a person asked it; None where it is not scored."""
+        ...
+
+
 class Split(StrEnum):
     """Which side of a wall a problem is on: trained on, used for scores that decide, or only measured."""
 

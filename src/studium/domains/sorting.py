@@ -11,7 +11,7 @@ from random import Random
 
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
-from studium.domains.wording import Phrasebook
+from studium.domains.wording import Phrasebook, Reading
 
 _TEMPLATES = {
     "ascending": (
@@ -104,6 +104,10 @@ class Sorting(ExactDomain):
 
     def canonical(self, answer: str) -> str | None:
         return _joined(_NUMBER.findall(answer)) or None
+
+    def answer_to(self, reading: Reading) -> str | None:
+        numbers = [int(number) for number in _NUMBER.findall(reading.slots["list"])]
+        return _answer(reading.task, numbers, int(reading.slots.get("value", 0)))
 
 
 def _steps(task: str, numbers: Sequence[int], value: int) -> Sequence[str]:
