@@ -65,6 +65,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
             config.fleet.patience_s,
             devices=devices,
             leave_s=config.fleet.lease_leave_s,
+            quiet_s=config.fleet.lease_quiet_s,
         ),
         known=await asyncio.to_thread(store.profiles),
         save_profile=store.save_profile,

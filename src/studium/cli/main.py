@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 import typer.main
 
-from studium.cli import ask, bench, configuration, doctor, models, session, students, version
+from studium.cli import ask, bench, configuration, doctor, lease, models, session, students, version
 from studium.cli.failures import report, report_bug
 from studium.cli.group import Commands
 from studium.errors import StudiumError
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("ask")(ask.ask)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
+app.command("lease")(lease.lease)
 app.command("version")(version.version)
 app.add_typer(students.app, name="students")
 app.add_typer(session.app, name="session")

@@ -76,7 +76,8 @@ class FleetConfig:
     """Who may be in memory. `memory_budget_bytes` None: detected, less `safety_margin_bytes`.
 
     `devices` are declared instead of one budget, where models have several places to live. `lease_leave_s`
-    is how long a training run may take to give its memory back before it is reported.
+    is how long a training run may take to give its memory back before it is reported, `lease_quiet_s` how long
+    nobody more urgent may have asked for anything before it gets it again.
     """
 
     memory_budget_bytes: Annotated[int | None, Size(automatic="auto", least=MIB)] = None
@@ -86,6 +87,7 @@ class FleetConfig:
     patience_s: Seconds = 10.0
     devices: tuple[DeviceConfig, ...] = ()
     lease_leave_s: Seconds = 30.0
+    lease_quiet_s: Seconds = 5.0
 
 
 @dataclass(frozen=True, slots=True)

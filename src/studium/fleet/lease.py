@@ -60,6 +60,15 @@ class Lease:
     def name(self) -> str:
         return self._model.source
 
+    @property
+    def num_bytes(self) -> int:
+        """The memory it holds while `held`."""
+        return int(self._model.options["bytes"])
+
+    @property
+    def priority(self) -> Priority:
+        return self._priority
+
     async def pause(self) -> None:
         """Give the memory back, and return when it is there again. Nothing of it may be in use meanwhile.
 

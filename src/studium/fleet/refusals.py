@@ -59,6 +59,13 @@ def never_fits(
     known: Callable[[], dict[str, int]],
 ) -> DoesNotFit:
     """Return the refusal of a model that no device could ever hold; `known` are other models' needs."""
+    whole = "the whole budget is" if len(house.limits.homes) == 1 else "the largest device's budget is"
+    if model.engine == LEASE:
+        return DoesNotFit(
+            f"the lease {model.source} needs {mib(needed)}, {whole} {mib(largest)}",
+            expected=f"at most {mib(largest)}",
+            try_next=f"ask for {largest // MIB}MiB or less, or raise fleet.memory_budget in studium.yaml",
+        )
     fitting = {name: size for name, size in known().items() if 0 < size <= largest and name != model.name}
     would_fit = [_smaller(model, needed, largest, estimate)]
     if fitting:
@@ -66,7 +73,6 @@ def never_fits(
             "models that fit: " + ", ".join(f"{name} ({mib(size)})" for name, size in sorted(fitting.items()))
         )
     hint = "; ".join(part for part in would_fit if part)
-    whole = "the whole budget is" if len(house.limits.homes) == 1 else "the largest device's budget is"
     return DoesNotFit(
         f"{model.name} needs {mib(needed)}, {whole} {mib(largest)}",
         expected="a budget that holds at least the one model" + (f"; {hint}" if hint else ""),

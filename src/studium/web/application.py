@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from studium.telemetry import Metrics
-from studium.web import ollama_api, openai_api, own_api, status
+from studium.web import leases_api, ollama_api, openai_api, own_api, status
 from studium.web.access import gate_of
 from studium.web.door import door
 from studium.web.reception import RECEPTION, House, Reception
@@ -16,6 +16,7 @@ def make_web_app(studium: House, metrics: Metrics | None = None) -> web.Applicat
     """
     app = web.Application(middlewares=[door])
     app[RECEPTION] = Reception(studium, gate_of(studium.config.server), metrics or Metrics())
+    app[leases_api.HOLDERS] = {}
     app.add_routes(
         [
             web.get("/", status.home),
@@ -35,6 +36,9 @@ def make_web_app(studium: House, metrics: Metrics | None = None) -> web.Applicat
             web.post("/api/embed", ollama_api.embed),
             web.post("/api/show", ollama_api.show),
             web.post("/api/ask", own_api.ask),
+            web.post("/api/leases", leases_api.hold),
+            web.get("/api/leases", leases_api.listing),
+            web.post("/api/leases/{name}/pause", leases_api.pause),
         ]
     )
     return app
