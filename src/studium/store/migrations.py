@@ -36,9 +36,14 @@ def learned_profiles(connection: Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE model_profiles ADD COLUMN {name} {kind}")
 
 
+def refined_examples(connection: Connection) -> None:
+    schema.examples.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     learned_profiles,
+    refined_examples,
 )
 
 

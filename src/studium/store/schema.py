@@ -97,3 +97,17 @@ requests = Table(
     Column("error_code", Text, nullable=False),
 )
 Index("requests_by_time", requests.c.at)
+
+examples = Table(
+    "examples",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("trainable", Integer, nullable=False),
+    Column("cost_usd", Float),
+    # The whole example as JSON, as it stands in datasets/training_metadata.jsonl.
+    Column("body", Text, nullable=False),
+)

@@ -12,6 +12,7 @@ from studium.records.profiles import ModelProfile
 from studium.records.runs import RequestRecord, StudentRun
 from studium.store import schema
 from studium.store.database import open_database
+from studium.store.examples import ExampleLog
 from studium.store.profiles import profile_row, read_profiles
 from studium.store.writer import BatchWriter, Row
 
@@ -21,8 +22,9 @@ BYTES_PER_MB = 1e6
 class Store:
     """Facts of one workspace. Writes are queued and batched; reads block briefly."""
 
-    def __init__(self, database: Engine) -> None:
+    def __init__(self, database: Engine, workspace: Path) -> None:
         self._database = database
+        self.examples = ExampleLog(database, workspace)
         self._writer = BatchWriter(database)
 
     @property
@@ -73,7 +75,7 @@ class Store:
 
 def open_store(path: Path) -> Store:
     """Open the store at `path`. Raises StoreUnavailable."""
-    return Store(open_database(path))
+    return Store(open_database(path), path.parent)
 
 
 def _columns(record: RequestRecord) -> dict[str, Any]:
