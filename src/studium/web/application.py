@@ -2,14 +2,17 @@
 
 from aiohttp import web
 
+from studium.intents.channels import Channels
 from studium.telemetry import Metrics
-from studium.web import leases_api, ollama_api, openai_api, own_api, status
+from studium.web import intents_api, leases_api, ollama_api, openai_api, own_api, status
 from studium.web.access import gate_of
 from studium.web.door import door
 from studium.web.reception import RECEPTION, House, Reception
 
 
-def make_web_app(studium: House, metrics: Metrics | None = None) -> web.Application:
+def make_web_app(
+    studium: House, metrics: Metrics | None = None, intents: Channels | None = None
+) -> web.Application:
     """Return the application that serves `studium`, whose life is its caller's affair.
 
     Raises ConfigurationError where `studium.config.server` would let strangers in without a key.
@@ -17,6 +20,8 @@ def make_web_app(studium: House, metrics: Metrics | None = None) -> web.Applicat
     app = web.Application(middlewares=[door])
     app[RECEPTION] = Reception(studium, gate_of(studium.config.server), metrics or Metrics())
     app[leases_api.HOLDERS] = {}
+    if intents is not None:
+        app[intents_api.CHANNELS] = intents
     app.add_routes(
         [
             web.get("/", status.home),
@@ -38,6 +43,11 @@ def make_web_app(studium: House, metrics: Metrics | None = None) -> web.Applicat
             web.post("/api/ask", own_api.ask),
             web.post("/api/leases", leases_api.hold),
             web.get("/api/leases", leases_api.listing),
+            web.get("/api/intents", intents_api.listing),
+            web.put("/api/intents/{name}", intents_api.put),
+            web.get("/api/intents/{name}", intents_api.show),
+            web.delete("/api/intents/{name}", intents_api.delete),
+            web.post("/api/intents/{name}/observation", intents_api.observe),
             web.post("/api/leases/{name}/pause", leases_api.pause),
         ]
     )

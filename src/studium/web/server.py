@@ -14,6 +14,7 @@ from aiohttp import web
 
 from studium.config.schema import ServerConfig
 from studium.errors import OperatorError
+from studium.intents.channels import Channels
 from studium.telemetry import Metrics
 from studium.web.application import make_web_app
 from studium.web.connections import Connections
@@ -31,13 +32,15 @@ async def serve(
     metrics: Metrics | None = None,
     drain_s: float = DRAIN_S,
     hurry: asyncio.Event | None = None,
+    intents: Channels | None = None,
 ) -> AsyncIterator[str]:
     """Serve `studium` while the block runs and yield the URL it listens on.
 
-    `hurry`, once set, ends the waiting for open requests. Raises ConfigurationError where strangers would be
-    let in without a key, OperatorError where the address cannot be listened on.
+    `hurry`, once set, ends the waiting for open requests; `intents` are the channels it keeps, if any. Raises
+    ConfigurationError where strangers would be let in without a key, OperatorError where the address cannot be
+    listened on.
     """
-    app = make_web_app(studium, metrics)
+    app = make_web_app(studium, metrics, intents)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=CANCEL_S)
     await runner.setup()
     try:

@@ -62,6 +62,7 @@ async def run(config: "Config") -> None:
     """Serve until a signal comes. Raises ConfigurationError, StoreUnavailable, OperatorError (port taken)."""
     from studium.app import open_studium
     from studium.config import SERVER_FILE
+    from studium.intents.channels import keep_channels
     from studium.telemetry import configure_logging
     from studium.web.access import gate_of
     from studium.web.server import serve
@@ -70,7 +71,11 @@ async def run(config: "Config") -> None:
     gate_of(config.server, os.environ)  # before anything is opened: nothing to clean up if it refuses
     stop, hurry = asyncio.Event(), asyncio.Event()
     with _signals(stop, hurry):
-        async with open_studium(config) as studium, serve(studium, hurry=hurry) as url:
+        async with (
+            open_studium(config) as studium,
+            keep_channels(config.workspace, studium.ensemble.answer) as intents,
+            serve(studium, hurry=hurry, intents=intents) as url,
+        ):
             with _announced(config.workspace / SERVER_FILE, url):
                 typer.echo(banner(studium, url))
                 await stop.wait()
