@@ -9,16 +9,20 @@ from itertools import count
 from typing import Any
 
 from studium.config import Config, EngineConfig
+from studium.config.schema import AUTO
 from studium.engines.protocol import Engine
 from studium.errors import ConfigurationError
 from studium.fleet import Fleet
 from studium.fleet.limits import Limits
 from studium.hardware import MAIN_MEMORY, available_bytes, detect_budget, detect_devices, snapshot
 from studium.records.answers import Answer, Complexity, Query
+from studium.records.examples import Terms
 from studium.records.hardware import DeviceBudget, DeviceKind, MemoryBudget
 from studium.records.messages import Message
+from studium.records.models import Student
 from studium.registry import Roster, build_roster
 from studium.serve import Ensemble, EnsembleLimits
+from studium.serve.refining import Refining
 from studium.store import Store, open_store
 
 STORE_FILE = "state.db"
@@ -76,7 +80,14 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         fleet,
         roster.students,
         {complexity: _limits(config, complexity) for complexity in Complexity},
-        default_complexity=Complexity(config.ensemble.complexity),
+        default_complexity=_default_complexity(config),
+        refining=Refining(
+            config.refine.when,
+            config.refine.doubt_below,
+            config.refine.timeout_s,
+            terms=lambda student: terms_of(student, config, roster),
+            log=store.examples.append,
+        ),
     )
     fleet.start()
     watch = asyncio.create_task(_watch_hardware(store), name="hardware snapshots")
@@ -219,8 +230,27 @@ def _openai_api(name: str, declared: EngineConfig | None) -> Engine:
 def _limits(config: Config, complexity: Complexity) -> EnsembleLimits:
     limits = config.ensemble.limits(complexity.value)
     return EnsembleLimits(
-        limits.min_models, limits.max_models, limits.question_timeout_s, limits.model_timeout_s
+        limits.min_models,
+        limits.max_models,
+        limits.question_timeout_s,
+        limits.model_timeout_s,
+        limits.confidence,
     )
+
+
+def _default_complexity(config: Config) -> Complexity | None:
+    return None if config.ensemble.complexity == AUTO else Complexity(config.ensemble.complexity)
+
+
+def terms_of(student: Student, config: Config, roster: Roster) -> Terms:
+    """Return the terms under which a student's words may be learned from: those of its engine, as declared."""
+    if roster.embedded:
+        return Terms("Apache-2.0", training=True, source="a student that ships with Studium")
+    declared = config.engines.get(student.model.engine)
+    if declared is None:
+        return Terms()
+    source = f"engines.{student.model.engine}.training_use: {declared.training_use}"
+    return Terms(declared.licence, declared.training_use == "allowed", source)
 
 
 async def _watch_hardware(store: Store) -> None:

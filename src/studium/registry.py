@@ -97,7 +97,13 @@ def _model(model: ModelConfig, config: Config) -> ModelSpec:
         threads=model.threads,
         gpu_layers=model.gpu_layers,
         options=model.options,
+        family=model.family or _base_of(model.name, config),
     )
+
+
+def _base_of(model: str, config: Config) -> str:
+    """Return what the students that speak through a model say it was derived from, if one does."""
+    return next((one.base for one in config.students if one.model_name == model and one.base), "")
 
 
 def _beside(folder: Path | None, source: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ QUESTION = "Which planet is the largest?"
 
 @asynccontextmanager
 async def ensemble(
-    models: dict[str, ModelScript], limits: dict[Complexity, EnsembleLimits] = LIMITS
+    models: dict[str, ModelScript], limits: dict[Complexity, EnsembleLimits] = LIMITS, **choices: Any
 ) -> AsyncIterator[Ensemble]:
     engine = ScriptedEngine(models)
     fleet = Fleet(
@@ -39,7 +40,7 @@ async def ensemble(
     students = {name: Student(name, ModelSpec(name, "scripted", name)) for name in models}
     fleet.start()
     try:
-        yield Ensemble(fleet, students, limits, default_complexity=Complexity.MEDIUM)
+        yield Ensemble(fleet, students, limits, default_complexity=Complexity.MEDIUM, **choices)
     finally:
         await fleet.close()
 

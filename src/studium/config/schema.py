@@ -13,8 +13,11 @@ from typing import Annotated
 from studium.config.kinds import Choice, Duration, Name, Number, Size, Text, Whole, YesNo
 from studium.config.units import GIB, MIB
 
+AUTO = "auto"
 COMPLEXITIES = ("simple", "medium", "complex", "expert")
 TIERS = ("fast", "balanced", "quality")
+TRAINING_USES = ("allowed", "forbidden")
+REFINE_WHEN = ("doubt", "always", "asked", "never")
 DEVICE_KINDS = ("cpu", "gpu")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -92,23 +95,30 @@ class FleetConfig:
 
 @dataclass(frozen=True, slots=True)
 class ComplexityLimits:
-    """Bounds for one complexity (requirement ENS-1): how many models, how long in all and for each."""
+    """Bounds for one complexity (requirement ENS-1): how many models, how long in all and for each.
+
+    Asking stops once the answer is right with this `confidence`, 0 to 1, or can no longer change.
+    """
 
     min_models: Count
     max_models: Count
     question_timeout_s: Seconds
     model_timeout_s: Seconds
+    confidence: Annotated[float, Number(0, 1)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class EnsembleConfig:
-    """How many models a question is worth. `complexity` is used where the caller names none."""
+    """How many models a question is worth. `complexity` is used where the caller names none.
 
-    complexity: Annotated[str, Choice(COMPLEXITIES)] = "medium"
-    simple: ComplexityLimits = ComplexityLimits(2, 3, 30.0, 30.0)
-    medium: ComplexityLimits = ComplexityLimits(4, 6, 45.0, 45.0)
-    complex: ComplexityLimits = ComplexityLimits(8, 8, 90.0, 90.0)
-    expert: ComplexityLimits = ComplexityLimits(10, 12, 120.0, 120.0)
+    `auto` begins as for a simple question and goes on, up to what the question looks like, while it is not settled.
+    """
+
+    complexity: Annotated[str, Choice((AUTO, *COMPLEXITIES))] = AUTO
+    simple: ComplexityLimits = ComplexityLimits(2, 3, 30.0, 30.0, 0.9)
+    medium: ComplexityLimits = ComplexityLimits(4, 6, 45.0, 45.0, 0.95)
+    complex: ComplexityLimits = ComplexityLimits(8, 8, 90.0, 90.0, 0.97)
+    expert: ComplexityLimits = ComplexityLimits(10, 12, 120.0, 120.0, 0.98)
 
     def limits(self, complexity: str) -> ComplexityLimits:
         """Return the bounds of one of COMPLEXITIES."""
@@ -127,13 +137,30 @@ class PriceConfig:
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """One engine under a name of your choice. `prices` is keyed by the engine's model source."""
+    """One engine under a name of your choice. `prices` is keyed by the engine's model source.
+
+    `licence` and `training_use` say on which terms its models' words may be used to train others.
+    """
 
     kind: Name
     url: Url = None
     api_key_env: Environment = None
     prices: Mapping[str, PriceConfig] = field(default_factory=dict[str, PriceConfig])
     options: Mapping[str, Plain] = field(default_factory=dict[str, str])
+    licence: Plain = ""
+    training_use: Annotated[str, Choice(TRAINING_USES)] = "forbidden"
+
+
+@dataclass(frozen=True, slots=True)
+class RefineConfig:
+    """When a draft goes to the oracle and the arbiter that `ensemble` names.
+
+    `doubt`: an answer whose confidence is below `doubt_below`; `asked`: only where the caller wants it.
+    """
+
+    when: Annotated[str, Choice(REFINE_WHEN)] = "doubt"
+    doubt_below: Annotated[float, Number(0, 1)] = 0.8
+    timeout_s: Seconds = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +179,7 @@ class ModelConfig:
     threads: Annotated[int, Whole(1, 1024)] = 1
     gpu_layers: Annotated[int, Whole(0, 10_000)] = 0
     options: Mapping[str, Plain] = field(default_factory=dict[str, str])
+    family: Annotated[str, Text("the base model, such as qwen3-4b")] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +229,7 @@ class Settings:
     server: ServerConfig = ServerConfig()
     fleet: FleetConfig = FleetConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
+    refine: RefineConfig = RefineConfig()
     engines: Mapping[str, EngineConfig] = field(default_factory=dict[str, EngineConfig])
     models: tuple[ModelConfig, ...] = ()
     students: tuple[StudentConfig, ...] = ()

@@ -22,7 +22,8 @@ class ModelSpec:
     `name` is unique in a roster and is what residency counts as one tenant of memory.
     `source` is the engine's word for it: a GGUF path, an Ollama tag, a model id of an API, a
     script. `adapters` are LoRA files (GGUF for llama.cpp) applied at scale 1. `gpu` is the one GPU its
-    layers go to, by NVML's number; None leaves that to the engine.
+    layers go to, by NVML's number; None leaves that to the engine. `family` names the base it was made from, where that
+    was said: models of one family share mistakes.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ModelSpec:
     gpu_layers: int = 0
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     gpu: int | None = None
+    family: str = ""
 
 
 @dataclass(frozen=True, slots=True)

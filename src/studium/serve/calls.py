@@ -53,7 +53,8 @@ class Verdict:
     """What a strategy made of the replies. `winner` is None where nobody gave an answer.
 
     `text` is what is told where no single reply is: merged, joined or refined. `complexity` is how far the
-    asking went, None: as far as it was allowed. `notes` go into the answer's report under the strategy's name.
+    asking went, None: as far as it was allowed. `notes` go into the answer's report,
+    each under the name of who has something to tell.
     """
 
     status: AnswerStatus

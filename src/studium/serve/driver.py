@@ -16,7 +16,7 @@ from typing import NamedTuple
 from studium.domains.answers import abstains
 from studium.errors import EngineDied, EngineTimeout, StudiumBug, StudiumError
 from studium.fleet import Coming, Fleet, tokens_at_most
-from studium.records.answers import Delta, Fate, MemberReply, Progress
+from studium.records.answers import Delta, Fate, MemberReply, Part, Progress
 from studium.records.messages import Ask, Reply
 from studium.records.models import Student
 from studium.records.scheduling import Priority
@@ -53,6 +53,7 @@ class Driver:
     """Carries out one strategy for one question. `deadline` is in `time.monotonic` seconds.
 
     `members` are all who may come to be asked: the fleet is told of those whose turn has not come.
+    `refine_timeout_s` is what an oracle or arbiter may take each, beside the question's own time.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Driver:
         extract: Extract,
         deadline: float,
         model_timeout_s: float,
+        refine_timeout_s: float = 0.0,
         members: Sequence[Student] = (),
     ) -> None:
         self._fleet = fleet
@@ -70,6 +72,7 @@ class Driver:
         self._extract = extract
         self._deadline = deadline
         self._model_timeout_s = model_timeout_s
+        self._refine_timeout_s = refine_timeout_s
         self._unasked = list(members)
         self._errors: list[StudiumError] = []
         self._replies: list[MemberReply] = []
@@ -154,7 +157,7 @@ class Driver:
         said: list[str] = []
         reply: Reply | None = None
         error: StudiumError | None = None
-        limit_s = max(0.0, min(self._model_timeout_s, self._deadline - time.monotonic()))
+        limit_s = self._limit_s(call)
         try:
             seat_wanted = self._fleet.seat(
                 student,
@@ -183,6 +186,12 @@ class Driver:
             log.exception("asking %s went wrong", student.name)
             error = StudiumBug(f"asking {student.name} went wrong: {type(caught).__name__}: {caught}")
         return _Heard(reply, error, "".join(said))
+
+    def _limit_s(self, call: Call) -> float:
+        """Return how long a call may take; refining begins when the question's own time may be up."""
+        if call.part in (Part.ORACLE, Part.ARBITER):
+            return self._refine_timeout_s
+        return max(0.0, min(self._model_timeout_s, self._deadline - time.monotonic()))
 
     def _read(self, call: Call, reply: Reply, seconds: float) -> MemberReply:
         answer = (call.extract or self._extract)(reply.text)

@@ -9,32 +9,19 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from studium.errors import (
-    CallerError,
-    EngineFailure,
-    OperatorError,
-    StudiumError,
-    Unsupported,
-)
+from studium.errors import Unsupported
 from studium.fleet import Fleet
-from studium.records.answers import (
-    Answer,
-    AnswerEvent,
-    AnswerStatus,
-    Complexity,
-    Delta,
-    Fate,
-    MemberReply,
-    Part,
-    Query,
-)
+from studium.records.answers import Answer, AnswerEvent, Complexity, Delta, Query
 from studium.records.messages import Embeddings
 from studium.records.models import Student
-from studium.serve.briefing import Briefing, Choice, EnsembleLimits
+from studium.serve.briefing import Briefing, EnsembleLimits
 from studium.serve.driver import Driver, Round
 from studium.serve.experience import CardsOnly, Experience
+from studium.serve.refinement import refined
+from studium.serve.refining import Refining
 from studium.serve.strategies import STRATEGIES
 from studium.serve.team import VIRTUAL_MODELS, Parts, Team
+from studium.serve.writing import written
 
 
 class Ensemble:
@@ -49,8 +36,10 @@ class Ensemble:
         default_complexity: Complexity | None = None,
         parts: Parts | None = None,
         experience: Experience | None = None,
+        refining: Refining | None = None,
     ) -> None:
         self._fleet = fleet
+        self._refining = refining or Refining()
         self.team = Team(students, parts)
         self._briefing = Briefing(fleet, self.team, limits, experience or CardsOnly(), default_complexity)
 
@@ -79,22 +68,28 @@ class Ensemble:
         # Of a committee's late members, what they had said is worth having.
         ask = replace(brief.ask, live=live or len(brief.students) + len(brief.reserves) > 1)
         brief = replace(brief, ask=ask)
+        strategy = STRATEGIES[choice.decision.strategy](brief)
+        if refiners := self._refining.refiners(query, self.team):
+            strategy = refined(strategy, brief, refiners)
         driver = Driver(
             self._fleet,
             ask,
             extract=brief.extract,
             deadline=choice.deadline,
             model_timeout_s=choice.limits.student_timeout_s,
+            refine_timeout_s=self._refining.timeout_s,
             members=brief.students,
         )
         passed_on = False
-        async with aclosing(driver.run(STRATEGIES[choice.decision.strategy](brief))) as events:
+        async with aclosing(driver.run(strategy)) as events:
             async for event in events:
                 if not isinstance(event, Round):
                     passed_on = passed_on or isinstance(event, Delta)
                     yield event
                     continue
-                answer = self._write(query, choice, event, began)
+                seconds, moves = time.monotonic() - began, self._fleet.moves_since(began)
+                answer = written(query, choice, event, seconds=seconds, moves=moves)
+                answer = await self._refining.keep(query, answer, self.team)
                 if not passed_on:
                     yield Delta(answer.text, answer.logprobs)
                 yield answer
@@ -117,63 +112,3 @@ class Ensemble:
             )
         async with self._fleet.seat(student, timeout_s=timeout_s) as seat:
             return await seat.embed(texts)
-
-    def _write(self, query: Query, choice: Choice, done: Round, began: float) -> Answer:
-        verdict, replies = done.verdict, done.replies
-        if verdict.winner is None:
-            raise _last_resort(done.errors)
-        asked = [reply for reply in replies if reply.fate is not Fate.NOT_NEEDED]
-        text = verdict.winner.text if verdict.text is None else verdict.text
-        if verdict.status is AnswerStatus.UNABLE and len(asked) > 1:
-            text = _cannot(asked)
-        costs = [reply.cost_usd for reply in asked]
-        allowed = len(choice.brief.students)
-        members = {reply.student for reply in asked if reply.part is Part.MEMBER}
-        flags = verdict.flags
-        if allowed < choice.least_students:
-            flags = (*flags, "short_handed")
-        decision = choice.decision
-        return Answer(
-            text=text,
-            status=verdict.status,
-            strategy=decision.strategy,
-            complexity=verdict.complexity or decision.complexity,
-            chosen_model=verdict.winner.student,
-            agreement=verdict.agreement,
-            confidence=verdict.confidence,
-            members=replies if query.top_logprobs is not None else _without_logprobs(replies),
-            seconds=time.monotonic() - began,
-            prompt_tokens=sum(reply.prompt_tokens for reply in asked),
-            completion_tokens=sum(reply.completion_tokens for reply in asked),
-            answer=verdict.winner.answer,
-            domain=choice.domain.name,
-            calls_saved=max(0, allowed - len(members)),
-            cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
-            moves=tuple(self._fleet.moves_since(began)),
-            finish=verdict.winner.finish,
-            flags=flags,
-            logprobs=verdict.winner.logprobs if query.top_logprobs is not None else (),
-            request_id=query.request_id,
-            kind=choice.brief.kind,
-            decision=decision,
-            notes={decision.strategy: verdict.notes} if verdict.notes else {},
-        )
-
-
-def _without_logprobs(replies: Sequence[MemberReply]) -> tuple[MemberReply, ...]:
-    """Those gathered for the vote alone have done their work."""
-    return tuple(replace(reply, logprobs=()) if reply.logprobs else reply for reply in replies)
-
-
-def _cannot(asked: Sequence[MemberReply]) -> str:
-    names = ", ".join(reply.student for reply in asked)
-    return f"I cannot answer that: none of the students asked ({names}) has an answer."
-
-
-def _last_resort(errors: Sequence[StudiumError]) -> StudiumError:
-    """The error to raise when nothing usable is left: the one somebody can act on first."""
-    for family in (CallerError, OperatorError, StudiumError):
-        for error in errors:
-            if isinstance(error, family):
-                return error
-    return EngineFailure("no student said anything", expected="at least one reply", try_next="ask again")

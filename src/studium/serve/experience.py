@@ -47,4 +47,4 @@ class CardsOnly:
 
 def family_of(student: Student) -> str:
     """Return what a student shares with others that make the same mistakes: its base model."""
-    return f"{student.model.engine}:{student.model.source}"
+    return student.model.family or f"{student.model.engine}:{student.model.source}"

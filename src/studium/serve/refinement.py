@@ -125,6 +125,8 @@ def _platinum(
     notes = {
         "steps": steps,
         "platinum": True,
+        "draft": verdict.text or (verdict.winner.text if verdict.winner else ""),
+        "draft_by": verdict.winner.student if verdict.winner else "",
         "agrees_with_draft": agrees,
         "claims": [_claim(one) for one in claims],
     }

@@ -1,9 +1,10 @@
 """An answer as JSON: what the ensemble did, for the extra `studium` object, `/api/ask` and `ask --json`."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from studium.records.answers import Answer, MemberReply, MemoryMove
+from studium.records.answers import Answer, Decision, MemberReply, MemoryMove
 
 Json = dict[str, Any]
 
@@ -26,6 +27,9 @@ def report(answer: Answer, *, request_id: str, explain: bool = False, ignored: S
         "flags": list(answer.flags),
         "members": [_member(member, explain) for member in answer.members],
         "moves": [_move(move) for move in answer.moves],
+        "kind": answer.kind,
+        "decision": _decision(answer.decision) if answer.decision else None,
+        "notes": dict(answer.notes),
     }
     if ignored:
         body["ignored_parameters"] = list(ignored)
@@ -63,6 +67,15 @@ def _member(member: MemberReply, explain: bool) -> Json:
     if explain:
         body["text"] = member.text
     return body
+
+
+def _decision(decision: Decision) -> Json:
+    return {
+        "strategy": decision.strategy,
+        "complexity": decision.complexity.value,
+        "reason": decision.reason,
+        "considered": [asdict(one) for one in decision.considered],
+    }
 
 
 def _move(move: MemoryMove) -> Json:
