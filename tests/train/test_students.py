@@ -2,12 +2,18 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from studium.train.recipes import STUDENTS, Recipe, generalist
-from studium.train.sft import new_model
-from studium.train.students import EMBEDDED, main
+from studium.config.running import running_server
+from studium.train.recipes import STUDENTS, Recipe, generalist, mixture_of, quick, recipe
+from studium.train.sft import new_model, train
+from studium.train.students import EMBEDDED, Interruptible, main, memory_bytes
+from studium.train.tokenizer import student_tokenizer
 
 pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
 
@@ -31,6 +37,99 @@ def test_the_quick_command_writes_a_model_and_its_cards(tmp_path, monkeypatch, c
     assert capsys.readouterr().out == ""
 
 
+class Told(Interruptible):
+    """A stream during one of whose batches the process is told to end."""
+
+    at = -1
+
+    def batch(self, step, *, rows, length):
+        if step == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().batch(step, rows=rows, length=length)
+
+
+def test_a_run_told_to_give_way_saves_between_two_steps_and_goes_on_bit_for_bit(tmp_path):
+    sprout, checkpoint = quick(recipe("sprout")), tmp_path / "sprout.pt"
+
+    def run(model, at, checkpoint):
+        stream = Told(mixture_of(sprout), student_tokenizer(), seed=1)
+        stream.at = at
+        with stream.heeding_signals():
+            return train(model, stream, sprout.schedule, checkpoint=checkpoint, say=lambda line: None)
+
+    straight, resumed = (new_model(sprout.shape, seed=1) for _ in range(2))
+    run(straight, -1, None)
+    with pytest.raises(KeyboardInterrupt):
+        run(new_model(sprout.shape, seed=1), 7, checkpoint)
+    assert run(resumed, -1, checkpoint).steps == sprout.schedule.steps
+    pairs = zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True)
+    assert all((one == other).all() for one, other in pairs)
+
+
+MEASURE = """
+import os, resource
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from dataclasses import replace
+import torch
+from studium.train import recipes, sft, students, stream, tokenizer
+torch.set_num_threads(1)
+sprout = recipes.recipe("sprout")
+data = stream.Stream(recipes.mixture_of(sprout), tokenizer.student_tokenizer(), seed=1)
+model = sft.new_model(sprout.shape, seed=1)
+sft.train(model, data, replace(sprout.schedule, steps=9), say=lambda line: None)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is kibibytes there only")
+def test_what_a_run_asks_for_is_what_it_takes_and_not_much_more():
+    measured = int(subprocess.check_output([sys.executable, "-c", MEASURE], timeout=120))
+    asked = memory_bytes(recipe("sprout"))
+    assert measured <= asked < 1.5 * measured
+
+
+CONFIG = """
+workspace: state
+fleet: {{memory_budget: 700MB, lease_quiet: 300ms}}
+models: [{{name: adder, engine: scripted, source: "{script}#adder"}}]
+students: [{{name: adder}}]
+"""
+
+
+def test_training_gives_way_to_a_question_and_ends_well(tmp_path, monkeypatch):
+    script = tmp_path / "script.yaml"
+    script.write_text("models: {adder: {resident_bytes: 600000000, default: 'Answer: 105'}}")
+    (tmp_path / "studium.yaml").write_text(CONFIG.format(script=script))
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "studium.cli.main"]
+    with (
+        subprocess.Popen([*command, "up", "--port", "0"], stdout=subprocess.PIPE) as server,
+        subprocess.Popen(
+            [sys.executable, "-m", "studium.train.students", "sprout", "--quick", "--out", "made"],
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as training,
+    ):
+        try:
+            assert server.stdout is not None and training.stderr is not None
+            server.stdout.readline()
+            assert running_server(tmp_path / "state")
+            first = next(line for line in training.stderr if "runs as process" in line)
+            assert first
+            answer = subprocess.run(
+                [*command, "ask", "What is 47 + 58?"], capture_output=True, text=True, timeout=60, check=True
+            )
+            assert answer.stdout == "Answer: 105\n"
+            _, told = training.communicate(timeout=120)
+            assert training.returncode == 0, told
+            assert "told to save and end" in told and "begun again" in told
+            assert (tmp_path / "made" / "sprout.json").is_file()
+        finally:
+            training.kill()
+            server.send_signal(signal.SIGINT)
+            server.wait(30)
+
+
 def test_an_unknown_student_is_refused_before_anything_is_trained(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["hercules"]) == 4
@@ -48,7 +147,7 @@ def test_the_generalist_has_about_the_parameters_of_all_students_together():
 
 def test_a_generalist_without_students_to_equal_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["--generalist", "--out", "nothing"]) == 4
+    assert main(["--generalist", "--here", "--out", "nothing"]) == 4
     assert "no card of a student in nothing/" in capsys.readouterr().err
 
 

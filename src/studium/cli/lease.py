@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from studium.cli.options import ConfigOption, WorkspaceOption, settings
+from studium.cli.output import note
 from studium.errors import BadRequest
 
 
@@ -44,7 +45,7 @@ def lease(
 
     Example: studium lease sft --memory 2GiB -- python train.py --resume
     """
-    from studium.cli.lease_run import run
+    from studium.fleet.leased_command import run_leased
 
     if on_gpu and on_recall is OnRecall.PAUSE:
         raise BadRequest(
@@ -52,11 +53,12 @@ def lease(
             expected="--on-recall stop with --on-gpu",
             try_next="leave --on-recall out",
         )
-    status = run(
+    status = run_leased(
         settings(config, workspace).workspace,
         name,
         command,
         _size(memory),
+        tell=lambda line: note(f"lease {name}: {line}"),
         may_pause=on_recall is OnRecall.PAUSE,
         leave_s=leave,
         on_gpu=on_gpu,

@@ -16,11 +16,10 @@ from types import FrameType
 
 import psutil
 
-from studium.cli.failures import EXIT_INTERRUPTED
-from studium.cli.output import note
 from studium.errors import OperatorError
 from studium.fleet.borrow import Borrowed, borrow
 
+INTERRUPTED = 130
 LOOK_S = 0.05
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A paused command may keep this share of its lease, and at least so much: an interpreter and its libraries.
@@ -29,24 +28,23 @@ KEPT_LEAST_BYTES = 32 * 2**20
 _PR_SET_PDEATHSIG = 1
 
 
-def run(
+def run_leased(
     workspace: Path,
     name: str,
     command: Sequence[str],
     num_bytes: int,
     *,
-    may_pause: bool,
-    leave_s: float,
-    on_gpu: bool,
+    tell: Callable[[str], None],
+    may_pause: bool = False,
+    leave_s: float = 30.0,
+    on_gpu: bool = False,
 ) -> int:
-    """Run a command under a lease until it ends; return its exit status.
+    """Run a command under a lease until it ends; return its exit status, 130 where the user ended it.
 
-    Blocks. Raises DoesNotFit, EngineTimeout, CallerError (the lease), OperatorError (the command).
+    Blocks; call it from the main thread, whose signals are passed on to the command meanwhile. `leave_s` is after how
+    long a command that was told to leave is reported. Raises DoesNotFit, EngineTimeout, CallerError (the lease),
+    OperatorError (the command).
     """
-
-    def tell(line: str) -> None:
-        note(f"lease {name}: {line}")
-
     under = _Command(command, may_pause, leave_s, tell)
     before = {one: signal.signal(one, under.on_signal) for one in SIGNALS}
     try:
@@ -56,7 +54,7 @@ def run(
             finally:
                 under.end()
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return INTERRUPTED
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
@@ -86,7 +84,7 @@ class _Command:
                 self.end()
             gave_way = self._until_over(child, memory)
             if self._signals:
-                return EXIT_INTERRUPTED
+                return INTERRUPTED
             if not gave_way:
                 return child.returncode if child.returncode >= 0 else 128 - child.returncode
             self._tell("has given way, and is begun again when the memory is back")
