@@ -6,7 +6,7 @@ from typing import Any
 
 from studium.records.answers import Complexity
 from studium.records.messages import Ask, Message
-from studium.records.models import ModelSpec, Student
+from studium.records.models import Capabilities, ModelSpec, Student
 from studium.serve.calls import Brief, Known, Stage
 
 
@@ -21,6 +21,7 @@ class World:
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     room: int = 100
     left_s: float = 1000.0
+    able: Capabilities = field(default_factory=lambda: Capabilities(manages_memory=True))
 
     def seconds_to_answer(self, student: Student) -> float:
         return self.seconds.get(student.name, 1.0)
@@ -30,6 +31,9 @@ class World:
 
     def seconds_left(self) -> float:
         return self.left_s
+
+    def capabilities(self, student: Student) -> Capabilities:
+        return self.able
 
 
 def brief(

@@ -3,10 +3,10 @@
 Reads what is known of students and machine; asks nobody.
 """
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from studium.domains.catalogue import domain as domain_named
 from studium.domains.catalogue import recognise
@@ -16,19 +16,16 @@ from studium.errors import BadRequest
 from studium.fleet import Fleet
 from studium.records.answers import Complexity, Decision, Query
 from studium.records.messages import Ask, Message
-from studium.records.models import Student
+from studium.records.models import Capabilities, Student
 from studium.serve import selector
-from studium.serve.calls import Brief, Known, Stage
+from studium.serve.calls import Brief, Known, Stage, SubQuestion
 from studium.serve.complexity import ceiling
 from studium.serve.experience import Experience
+from studium.serve.parts import parts_of
 from studium.serve.strategies import STRATEGIES
 from studium.serve.team import AUTO, COURIER, MASTER, VIRTUAL_MODELS, Team
 
 _RANKS = tuple(Complexity)
-# A question of several: numbered or lettered parts on lines of their own, or several sentences that ask.
-_LISTED = re.compile(r"^\s*(?:\(?\d{1,2}[.):]|\(?[a-h][.)]|[-*•])\s+(\S.*)$", re.MULTILINE)
-_ASKED = re.compile(r"[^.?!\n][^?\n]*\?")
-MOST_PARTS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +67,9 @@ class FleetOutlook:
     def seconds_left(self) -> float:
         return self.deadline - time.monotonic()
 
+    def capabilities(self, student: Student) -> Capabilities:
+        return self.fleet.engines[student.model.engine].capabilities
+
 
 class Briefing:
     """Makes the choice for each query. `default` None leaves the complexity to the question."""
@@ -98,12 +98,13 @@ class Briefing:
             )
         students = self._candidates(query)
         domain, recognised = _domain_of(query, students)
-        parts = parts_of(query.question) if query.prompt is None else ()
+        parts = () if recognised or _has_form(query) else parts_of(query.question, _is_recognised)
         wanted = query.complexity or _named(query.model) or self._default
         most = wanted or ceiling(query.question, recognised=recognised, num_parts=len(parts))
         limits = self._limits[most]
         kind = self._experience.kind(query.question, domain.name if recognised else "")
-        known = {one.name: self._experience.known(one, kind) for one in students}
+        asked = (*students, self._team.courier(), self._team.master())
+        known = {one.name: self._experience.known(one, kind) for one in asked}
         ranked = self._ranked(students, known)
         deadline = time.monotonic() + (query.timeout_s or limits.question_timeout_s)
         outlook = FleetOutlook(self._fleet, deadline)
@@ -143,9 +144,18 @@ class Briefing:
             judge=self._team.playing("judge"),
             courier=self._team.courier(),
             master=self._team.master(),
+            look_at=partial(self._look_at, ranked),
         )
         least = limits.min_students if decision.strategy == "committee" and wanted is not None else 1
         return Choice(decision, limits, brief, domain, deadline, least)
+
+    def _look_at(self, students: Sequence[Student], part: str) -> SubQuestion:
+        """Return what is known of a part of a question, as if it were a question of its own."""
+        found = recognise(part)
+        domain = found or OPEN_QUESTION
+        kind = self._experience.kind(part, domain.name if found else "")
+        known = {one.name: self._experience.known(one, kind) for one in students}
+        return SubQuestion(part, kind, found is not None, domain.extract, known)
 
     def _candidates(self, query: Query) -> list[Student]:
         if query.model == COURIER:
@@ -202,19 +212,21 @@ class Briefing:
         )
 
 
-def parts_of(question: str) -> tuple[str, ...]:
-    """Return the questions in a question, in order; empty where it is one question."""
-    listed = [part.strip() for part in _LISTED.findall(question)]
-    found = listed if len(listed) > 1 else [part.strip() for part in _ASKED.findall(question)]
-    return tuple(found[:MOST_PARTS]) if len(found) > 1 else ()
-
-
 def _domain_of(query: Query, students: Sequence[Student]) -> tuple[Domain, bool]:
     """Return the question's domain, and whether one knows it. With nobody to compare, nothing is recognised."""
     if query.domain:
         return domain_named(query.domain), True
     found = recognise(query.question) if len(students) > 1 else None
     return (found, True) if found else (OPEN_QUESTION, False)
+
+
+def _is_recognised(text: str) -> bool:
+    return recognise(text) is not None
+
+
+def _has_form(query: Query) -> bool:
+    """Say whether the answer must have a form of its own, which answers to parts would not have together."""
+    return query.prompt is not None or query.json_schema is not None or query.grammar is not None
 
 
 def _implied(query: Query) -> str:

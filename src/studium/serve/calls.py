@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from studium.records.answers import AnswerStatus, Complexity, MemberReply, Part
 from studium.records.messages import Ask
-from studium.records.models import Student
+from studium.records.models import Capabilities, Student
 
 Same = Callable[[str, str], bool]
 Extract = Callable[[str], str | None]
@@ -85,6 +85,10 @@ class Outlook(Protocol):
         """Return how long the question may still take."""
         ...
 
+    def capabilities(self, student: Student) -> Capabilities:
+        """Return what the student's engine can do."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -110,12 +114,25 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class SubQuestion:
+    """One part of a question as its own domain sees it: how it is read, and how good students are at its kind."""
+
+    text: str
+    kind: str
+    recognised: bool
+    extract: Extract
+    known: Mapping[str, Known]
+
+
+@dataclass(frozen=True, slots=True)
 class Brief:
     """What a strategy knows: whom it may ask, in order of preference, and how answers compare.
 
     `students` are those the last stage allows; `reserves` stand by in case none of them has an answer.
     `recognised` says that a domain knows the question: then a decline says nothing about it.
     `judge` ranks and merges where answers cannot be compared; None where the roster names nobody.
+    `parts` are the questions found in the question by its form; `look_at` tells of a part what `known`, `extract`
+    and `kind` tell of the whole.
     """
 
     students: tuple[Student, ...]
@@ -135,3 +152,4 @@ class Brief:
     courier: Student | None = None
     master: Student | None = None
     wrong_answers: float = 10.0
+    look_at: Callable[[str], SubQuestion] | None = None
