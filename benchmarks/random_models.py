@@ -19,7 +19,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-_VOCABULARY = 256 + len(_SPECIALS)
+VOCABULARY_TOKENS = 256 + len(_SPECIALS)
 _BLOCK_VALUES = 1 << 22
 _SCALE = 0.02
 # Width by the size it is good for: about 8 to 32 layers in each range.
@@ -61,7 +61,7 @@ def write_random_gguf(path: Path, megabytes: float, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, "llama")
     _add_sizes(writer, shape, path.stem)
-    _add_tokenizer(writer)
+    add_byte_tokenizer(writer)
     for name, size in _sizes(shape):
         kind = np.float16 if len(size) > 1 else np.float32
         writer.add_tensor_info(name, size, np.dtype(kind), int(np.prod(size)) * np.dtype(kind).itemsize)
@@ -93,7 +93,7 @@ def _matrices(shape: Shape) -> Iterator[tuple[str, int, int]]:
 
 
 def _sizes(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield "token_embd.weight", (_VOCABULARY, shape.width)
+    yield "token_embd.weight", (VOCABULARY_TOKENS, shape.width)
     for layer in range(shape.layers):
         for norm in ("attn_norm", "ffn_norm"):
             yield f"blk.{layer}.{norm}.weight", (shape.width,)
@@ -114,13 +114,14 @@ def _add_sizes(writer: gguf.GGUFWriter, shape: Shape, name: str) -> None:
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(HEAD_WIDTH)
     writer.add_rope_freq_base(10_000.0)
-    writer.add_vocab_size(_VOCABULARY)
+    writer.add_vocab_size(VOCABULARY_TOKENS)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
+def add_byte_tokenizer(writer: gguf.GGUFWriter) -> None:
+    """Add a tokenizer for which every byte is a token and ChatML's marks are special."""
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
-    writer.add_token_list([*_byte_tokens(), *_SPECIALS])
+    writer.add_token_list([*byte_tokens(), *_SPECIALS])
     writer.add_token_types([gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] * len(_SPECIALS))
     # One merge that never applies: llama.cpp refuses a byte-level vocabulary without any.
     writer.add_token_merges(["\u0100 \u0100"])
@@ -130,7 +131,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def _byte_tokens() -> list[str]:
+def byte_tokens() -> list[str]:
     """Return the printable stand-in of every byte, as GPT-2's byte-level tokenizer writes them."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
