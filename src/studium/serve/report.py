@@ -27,7 +27,7 @@ def report(answer: Answer, *, request_id: str, explain: bool = False, ignored: S
         "flags": list(answer.flags),
         "members": [_member(member, explain) for member in answer.members],
         "moves": [_move(move) for move in answer.moves],
-        "kind": answer.kind,
+        "question_kind": answer.kind,
         "decision": _decision(answer.decision) if answer.decision else None,
         "notes": dict(answer.notes),
     }
@@ -56,6 +56,8 @@ def _member(member: MemberReply, explain: bool) -> Json:
     body: Json = {
         "student": member.student,
         "fate": member.fate.value,
+        "part": member.part.value,
+        "sample": member.sample,
         "answer": member.answer,
         "confidence": member.confidence,
         "seconds": member.seconds,
