@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 import typer.main
 
-from studium.cli import ask, bench, configuration, doctor, lease, models, session, students, version
+from studium.cli import ask, bench, configuration, doctor, intents, lease, models, session, students, version
 from studium.cli.failures import report, report_bug
 from studium.cli.group import Commands
 from studium.errors import StudiumError
@@ -30,6 +30,7 @@ app.command("lease")(lease.lease)
 app.command("version")(version.version)
 app.add_typer(students.app, name="students")
 app.add_typer(session.app, name="session")
+app.add_typer(intents.app, name="intents")
 app.add_typer(configuration.app, name="config")
 app.add_typer(bench.app, name="bench")
 
