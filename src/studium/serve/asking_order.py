@@ -1,0 +1,92 @@
+"""Whom to ask next: the most expected information per second, the load it would cause included. Pure.
+
+The worth of a reply is the mutual information between what the student will say and which answer is right (Lindley
+1956), by the model of `evidence`. The drop in the chance of a wrong answer would be the wrong measure: it is nothing
+whenever no single voice can change the answer. Where we differ from designs of experiments: the price is in seconds.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from studium.records.answers import MemberReply
+from studium.serve.evidence import Panel, sides_with
+
+FitTogether = Callable[[Sequence[str]], bool]
+
+# Below this, seconds do not decide: nobody measures them that exactly, and nothing is divided by zero.
+LEAST_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A student that could be asked (once more), and the seconds until it has answered, its load included."""
+
+    name: str
+    seconds: float
+
+
+def information(panel: Panel, replies: Sequence[MemberReply], name: str) -> float:
+    """Return how much this student's reply is expected to tell of which answer is right, in nats, never below 0.
+
+    Its mistakes fall on all K wrong answers alike. One that would repeat its family or itself is less telling.
+    """
+    groups = [one for one in panel.groups(replies) if one.answer is not None]
+    weight = min(panel.marginal(members, name) for members in ((), *(one.replies for one in groups)))
+    others = max(0.0, panel.wrong_answers + 1.0 - len(groups))  # answers that nobody gave: alike to us
+    possible = len(groups) + others
+    mistake = 1.0 / (math.exp(weight) + possible - 1.0)
+    right = math.exp(weight) * mistake
+    truths = [one.probability for one in groups]
+    said = [(1.0, mistake + share * (right - mistake)) for share in truths]
+    if others:
+        said.append((others, mistake + max(0.0, 1.0 - math.fsum(truths)) / others * (right - mistake)))
+    noise = _entropy([(1.0, right), (possible - 1.0, mistake)])
+    return max(0.0, _entropy(said) - noise)
+
+
+def asking_order(
+    panel: Panel, replies: Sequence[MemberReply], options: Sequence[Option], most: int | None = None
+) -> list[Option]:
+    """Return the options, the most information per second first; ties keep the order given.
+
+    Each is weighed as if those before it had sided with the leader: whom to have in a group that could settle it.
+    `most` bounds how many are returned.
+    """
+    so_far, left, order = list(replies), list(options), list[Option]()
+    while left and (most is None or len(order) < most):
+        best = max(
+            left, key=lambda one: information(panel, so_far, one.name) / max(one.seconds, LEAST_SECONDS)
+        )
+        left.remove(best)
+        order.append(best)
+        so_far.append(sides_with(best.name, _leading(panel, so_far)))
+    return order
+
+
+def next_batch(
+    panel: Panel,
+    replies: Sequence[MemberReply],
+    options: Sequence[Option],
+    fit_together: FitTogether = lambda _names: True,
+) -> list[Option]:
+    """Return whom to ask together now: the fewest, in asking order, that could settle it and fit in memory together.
+
+    At least one, where there are options. `options` are all that are left.
+    """
+    order = asking_order(panel, replies, options)
+    number = panel.fewest_to_settle(replies, [one.name for one in order])
+    batch: list[Option] = []
+    for one in order[:number]:
+        if not batch or fit_together([*(chosen.name for chosen in batch), one.name]):
+            batch.append(one)
+    return batch
+
+
+def _leading(panel: Panel, replies: Sequence[MemberReply]) -> str:
+    return next((one.answer for one in panel.groups(replies) if one.answer is not None), "")
+
+
+def _entropy(chances: Iterable[tuple[float, float]]) -> float:
+    """Return the entropy, in nats, of outcomes given as (how many, the probability of each)."""
+    return -math.fsum(number * chance * math.log(chance) for number, chance in chances if chance > 0.0)
