@@ -1,4 +1,7 @@
-"""`studium bench`: measure on this machine. `schedule` measures on a virtual one, so no model is loaded."""
+"""`studium bench`: measure on this machine. `schedule` measures on a virtual one, so no model is loaded.
+
+`intents` is in `bench_intents`.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from studium.cli import bench_intents
 from studium.cli.options import JsonOption
 from studium.cli.output import note, write_json, write_table
 from studium.errors import ConfigurationError
@@ -26,6 +30,9 @@ def bench(context: typer.Context) -> None:
     """Measure how this machine, or a simulated one, is used."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+app.command("intents")(bench_intents.intents)
 
 
 @app.command("schedule")

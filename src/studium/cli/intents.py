@@ -75,7 +75,7 @@ def create(
         "max_tokens": max_tokens,
         "timeout_s": timeout,
     }
-    state = _call(
+    state = call(
         _folder(config, workspace), "PUT", _path(name), {k: v for k, v in body.items() if v is not None}
     )
     if json:
@@ -93,7 +93,7 @@ def list_channels(
 
     Example: studium intents list
     """
-    channels = _call(_folder(config, workspace), "GET", "")["channels"]
+    channels = call(_folder(config, workspace), "GET", "")["channels"]
     if json:
         write_json(channels)
         return
@@ -114,7 +114,7 @@ def show(
 
     Example: studium intents show npc-1
     """
-    state = _call(_folder(config, workspace), "GET", _path(name))
+    state = call(_folder(config, workspace), "GET", _path(name))
     if json:
         write_json(state)
         return
@@ -134,7 +134,7 @@ def observe(
 
     Example: studium intents observe npc-1 "What is 47 + 58?"
     """
-    _call(_folder(config, workspace), "POST", _path(name) + "/observation", {"text": text})
+    call(_folder(config, workspace), "POST", _path(name) + "/observation", {"text": text})
 
 
 @app.command("watch")
@@ -171,7 +171,7 @@ def delete(name: NameArgument, config: ConfigOption = None, workspace: Workspace
 
     Example: studium intents delete npc-1
     """
-    _call(_folder(config, workspace), "DELETE", _path(name))
+    call(_folder(config, workspace), "DELETE", _path(name))
 
 
 def _watch(channel: Any, seconds: float | None) -> None:
@@ -229,7 +229,7 @@ def _path(name: str) -> str:
     return "/" + quote(name, safe="")
 
 
-def _call(workspace: Path, method: str, path: str, body: Json | None = None) -> Json:
+def call(workspace: Path, method: str, path: str, body: Json | None = None) -> Json:
     """Ask the workspace's server. Raises EngineMissing where none runs, or the error it tells."""
     import json
     from http.client import HTTPException

@@ -41,6 +41,7 @@ class Channel:
         self._view = View(Frame("", empty=True))
         self._removed = False
         self._looked_ns = 0
+        self.read()  # what the first read has to do is done before the caller's first frame
 
     def read(self) -> Intent:
         """Return the intent as it is now. Takes no lock and makes no system call; never raises once opened."""
