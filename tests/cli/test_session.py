@@ -109,7 +109,7 @@ def test_people_get_tables(tmp_path):
     studium("session", "run", "demo", "--topic", "arithmetic", "--cycles", "1", folder=tmp_path)
     assert "demo" in studium("session", "list", folder=tmp_path).stdout
     shown = studium("session", "show", "demo", folder=tmp_path)
-    assert "0 useful of 2 runs in 1 cycles" in shown.stdout and "alpha" in shown.stdout
+    assert "0 useful of 2 runs in 1 cycle," in shown.stdout and "alpha" in shown.stdout
     watched = studium("session", "monitor", "demo", "--once", folder=tmp_path)
     assert "useful 0 of 2 runs" in watched.stdout and "useful/hour" in watched.stdout
 

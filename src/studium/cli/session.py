@@ -1,6 +1,5 @@
 """`studium session`: research sessions made of cycles, run here, watched and stopped from anywhere."""
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -36,25 +35,31 @@ def run(
 ) -> None:
     """Begin a session and run it until its time is up. Ctrl-C stops it after the runs at work.
 
+    Where a Studium serves the workspace it runs the session, within its own memory budget and behind people's
+    questions; the session goes on there if this command is killed. Else it runs here.
+
     Example: studium session run rh_main --topic riemann --duration 120
     """
     from studium.cli.session_run import Invocation, run_new
 
-    invocation = Invocation(settings(config, workspace, memory_budget), config, workspace, as_json=json)
-    raise typer.Exit(
-        asyncio.run(
-            run_new(
-                invocation,
-                name,
-                topic,
-                minutes=duration,
-                cycles=cycles,
-                students=students,
-                tokens=tokens,
-                seed=seed,
-            )
-        )
+    invocation = Invocation(
+        settings(config, workspace, memory_budget),
+        config,
+        workspace,
+        as_json=json,
+        own_budget=memory_budget is not None,
     )
+    status = run_new(
+        invocation,
+        name,
+        topic,
+        minutes=duration,
+        cycles=cycles,
+        students=students,
+        tokens=tokens,
+        seed=seed,
+    )
+    raise typer.Exit(status)
 
 
 @app.command("resume")
@@ -75,8 +80,14 @@ def resume(
     """
     from studium.cli.session_run import Invocation, run_again
 
-    invocation = Invocation(settings(config, workspace, memory_budget), config, workspace, as_json=json)
-    raise typer.Exit(asyncio.run(run_again(invocation, name, minutes=duration, cycles=cycles)))
+    invocation = Invocation(
+        settings(config, workspace, memory_budget),
+        config,
+        workspace,
+        as_json=json,
+        own_budget=memory_budget is not None,
+    )
+    raise typer.Exit(run_again(invocation, name, minutes=duration, cycles=cycles))
 
 
 @app.command("stop")

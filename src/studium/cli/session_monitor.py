@@ -53,8 +53,8 @@ def look(workspace: Path, name: str, ledger: "Ledger") -> Json:
     """Return what can be seen of a session at this moment."""
     import json
 
-    from studium.cli.session_run import summary_json
     from studium.serve.sessions.folder import SessionFolder
+    from studium.serve.sessions.glance import summary_json
     from studium.serve.sessions.ownership import owner_of
 
     folder = SessionFolder(workspace, name)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studium.cli.output import note, write, write_json, write_table
-from studium.cli.session_run import STUDENT_COLUMNS, Json, by_student, student_rows, summary_json
-from studium.errors import StudiumError
+from studium.cli.session_run import STUDENT_COLUMNS, Json, cycles_told, student_rows
+from studium.serve.sessions.glance import all_at_a_glance, by_student, summary_json
 
 if TYPE_CHECKING:
     from studium.records.sessions import SessionSummary
@@ -18,9 +18,7 @@ LONGEST_TEXT = 120
 
 def list_all(workspace: Path, *, as_json: bool) -> None:
     """List every session of a workspace; one that cannot be read is listed with its trouble."""
-    from studium.serve.sessions.folder import session_names
-
-    found = [_glance(workspace, name) for name in session_names(workspace)]
+    found = all_at_a_glance(workspace)
     if as_json:
         write_json(found)
         return
@@ -103,27 +101,10 @@ def _headline(summary: "SessionSummary") -> str:
     by = f" by process {summary.owner_pid}" if summary.owner_pid else ""
     return (
         f"{summary.plan.name}: {summary.title}, {state}{by}{reason}\n"
-        f"{summary.useful} useful of {summary.runs} runs in {summary.cycles} cycles, "
+        f"{summary.useful} useful of {summary.runs} runs in {cycles_told(summary.cycles)}, "
         f"{summary.active_seconds / 60:.2f} of {summary.plan.duration_s / 60:g} minutes, "
         f"{summary.tokens:,} tokens\n\n"
     )
-
-
-def _glance(workspace: Path, name: str) -> Json:
-    from studium.serve.sessions.folder import SessionFolder
-    from studium.serve.sessions.ledger import read_ledger
-    from studium.serve.sessions.ownership import owner_of
-
-    folder = SessionFolder(workspace, name)
-    try:
-        ledger = read_ledger(folder.database)
-        try:
-            owner = owner_of(folder.lock)
-            return summary_json(ledger.summary(owner.pid if owner else None))
-        finally:
-            ledger.close()
-    except StudiumError as error:
-        return {"name": name, "state": "unreadable", "error": error.happened}
 
 
 def _row(one: Json) -> tuple[str, ...]:

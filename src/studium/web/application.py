@@ -4,7 +4,7 @@ from aiohttp import web
 
 from studium.intents.channels import Channels
 from studium.telemetry import Metrics
-from studium.web import intents_api, leases_api, ollama_api, openai_api, own_api, status
+from studium.web import intents_api, leases_api, ollama_api, openai_api, own_api, sessions_api, status
 from studium.web.access import gate_of
 from studium.web.door import door
 from studium.web.reception import RECEPTION, House, Reception
@@ -20,6 +20,8 @@ def make_web_app(
     app = web.Application(middlewares=[door])
     app[RECEPTION] = Reception(studium, gate_of(studium.config.server), metrics or Metrics())
     app[leases_api.HOLDERS] = {}
+    app[sessions_api.HOSTS] = []
+    app.on_shutdown.append(sessions_api.close)
     if intents is not None:
         app[intents_api.CHANNELS] = intents
     app.add_routes(
@@ -49,6 +51,11 @@ def make_web_app(
             web.delete("/api/intents/{name}", intents_api.delete),
             web.post("/api/intents/{name}/observation", intents_api.observe),
             web.post("/api/leases/{name}/pause", leases_api.pause),
+            web.post("/api/sessions", sessions_api.begin),
+            web.get("/api/sessions", sessions_api.listing),
+            web.get("/api/sessions/{name}", sessions_api.show),
+            web.post("/api/sessions/{name}/resume", sessions_api.resume),
+            web.post("/api/sessions/{name}/stop", sessions_api.stop),
         ]
     )
     return app

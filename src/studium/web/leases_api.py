@@ -18,7 +18,7 @@ from aiohttp import web
 
 from studium.config.units import parse_size
 from studium.engines import ollama_wire
-from studium.errors import BadRequest
+from studium.errors import BadRequest, StudiumError
 from studium.records.scheduling import Priority
 from studium.web import fields
 from studium.web.door import REQUEST_ID, failure_of
@@ -64,7 +64,7 @@ HOLDERS: web.AppKey[dict[str, Holder]] = web.AppKey("lease holders", dict[str, H
 async def hold(request: web.Request) -> web.StreamResponse:
     """POST /api/leases: hold memory while the client listens."""
     reception, holders = request.app[RECEPTION], request.app[HOLDERS]
-    holder = Holder(_wanted(_studium(reception), await json_body(request)))
+    holder = Holder(_wanted(studium_of(reception), await json_body(request)))
     name = holder.lease.name
     if name in holders:
         raise Refused(
@@ -75,7 +75,7 @@ async def hold(request: web.Request) -> web.StreamResponse:
             try_next="choose another name, or wait for the first to end",
         )
     holders[name] = holder
-    living = asyncio.create_task(_live(_studium(reception), holder), name=f"lease {name}")
+    living = asyncio.create_task(_live(studium_of(reception), holder), name=f"lease {name}")
     try:
         with reception.crowd.place(request[VISIT].key_name):
             return await _relay(request, holder, living)
@@ -180,13 +180,18 @@ def _last_word(request: web.Request, living: "asyncio.Task[None]") -> Json:
     if failure is None:
         return {"kind": "closing", "text": "the lease has ended"}
     request[VISIT].error_code = failure.code
+    return error_line(failure)
+
+
+def error_line(error: StudiumError) -> Json:
+    """Return the last line of a stream that broke, from which a client can make the same error."""
     return {
         "kind": "error",
-        "error": str(failure),
-        "code": failure.code,
-        "happened": failure.happened,
-        "expected": failure.expected,
-        "try_next": failure.try_next,
+        "error": str(error),
+        "code": error.code,
+        "happened": error.happened,
+        "expected": error.expected,
+        "try_next": error.try_next,
     }
 
 
@@ -234,6 +239,6 @@ def _told(holder: Holder) -> Json:
     }
 
 
-def _studium(reception: Reception) -> "Studium":
+def studium_of(reception: Reception) -> "Studium":
     """Return the whole of the running Studium: leases and sessions need more of it than answers do."""
     return cast("Studium", reception.house)

@@ -1,14 +1,36 @@
 """Making a session and taking one up again."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 
 from studium.domains.topics import Topic
-from studium.errors import BadRequest, StoreUnavailable
+from studium.errors import BadRequest, StoreUnavailable, UnknownModel
+from studium.records.models import Student
 from studium.records.sessions import SessionPlan, SessionState
 from studium.serve.sessions.folder import SessionFolder, checked_student
 from studium.serve.sessions.ledger import Ledger, open_ledger
 
 MOST_DURATION_S = 366 * 86400.0
+
+
+def chosen_students(students: Mapping[str, Student], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the students' names, in roster order; all that generate where none are named.
+
+    Raises UnknownModel naming the nearest.
+    """
+    able = [name for name, student in students.items() if not student.model.embeddings]
+    if wanted is None:
+        return tuple(able)
+    for name in wanted:
+        if name not in able:
+            near = get_close_matches(name, able, n=1)
+            raise UnknownModel(
+                f"there is no student {name!r} that generates",
+                expected=f"some of {', '.join(able)}",
+                try_next=f"did you mean {near[0]!r}?" if near else "see: studium students list",
+            )
+    return tuple(name for name in able if name in wanted)
 
 
 def begin(folder: SessionFolder, plan: SessionPlan, topic: Topic) -> Ledger:

@@ -68,7 +68,9 @@ def owner_of(lock: Path) -> Owner | None:
     if owner is None:
         return None
     try:
-        alive = abs(psutil.Process(owner.pid).create_time() - owner.started_at) < 1.0
+        process = psutil.Process(owner.pid)
+        alive = abs(process.create_time() - owner.started_at) < 1.0
+        alive = alive and process.status() != psutil.STATUS_ZOMBIE  # dead, and nobody has asked how it died
     except psutil.Error:
         return None
     return owner if alive else None

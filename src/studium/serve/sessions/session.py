@@ -172,7 +172,7 @@ class Session:
         ended = [one for one in last if one.ended]
         most = self._plan.max_cycles
         if most is not None and ended and ended[-1].cycle >= most:
-            return f"{most} cycles are done"
+            return f"{most} cycles are done" if most != 1 else "1 cycle is done"
         left = self._tokens_left()
         if left is not None and left < FEWEST_TOKENS:
             return "the token budget is used up"

@@ -1,0 +1,181 @@
+"""Research sessions in the server, beside its questions and within its budget.
+
+`POST /api/sessions` {name, topic, duration_minutes, cycles, students, tokens, seed, stream} begins one,
+`POST /api/sessions/NAME/resume` {duration_minutes, cycles, stream} goes on with one. With `stream` progress comes as
+one JSON object per line until it ends; the session goes on when the client does not listen any more.
+`POST /api/sessions/NAME/stop` ends it after the runs at work; once more withdraws those. `GET /api/sessions` lists,
+`GET /api/sessions/NAME` shows one.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from studium.engines import ollama_wire
+from studium.errors import BadRequest
+from studium.records.sessions import SessionPlan, SessionSummary
+from studium.serve.sessions.folder import checked_name
+from studium.serve.sessions.glance import all_at_a_glance, in_detail, summary_json
+from studium.serve.sessions.hosting import Host, Running, to_begin, to_resume
+from studium.serve.sessions.opening import MOST_DURATION_S, chosen_students
+from studium.serve.sessions.session import Means
+from studium.web import fields
+from studium.web.door import REQUEST_ID, failure_of
+from studium.web.failures import BadField
+from studium.web.leases_api import error_line, studium_of
+from studium.web.openai_api import json_body, json_response
+from studium.web.reception import RECEPTION, VISIT, Reception
+from studium.web.voices import NDJSON
+
+Json = dict[str, Any]
+LOOK_S = 0.5
+_MOST_MINUTES = MOST_DURATION_S / 60
+_MOST = 10**9
+_BEGIN = {"name", "topic", "duration_minutes", "cycles", "students", "tokens", "seed", "stream"}
+_RESUME = {"duration_minutes", "cycles", "stream"}
+
+# The server's host, made with its first session.
+HOSTS: web.AppKey[list[Host]] = web.AppKey("session hosts", list[Host])
+
+
+async def close(app: web.Application) -> None:
+    """End the server's sessions in order; they can be resumed."""
+    for host in app[HOSTS]:
+        await host.close()
+
+
+async def begin(request: web.Request) -> web.StreamResponse:
+    """POST /api/sessions"""
+    studium, body = studium_of(request.app[RECEPTION]), await _body(request, _BEGIN)
+    wanted = fields.texts(body, "students", 1000) if body.get("students") is not None else None
+    minutes = fields.number(body, "duration_minutes", 0.0, _MOST_MINUTES)
+    plan = SessionPlan(
+        name=fields.text(body, "name"),
+        topic=fields.text(body, "topic"),
+        students=chosen_students(studium.roster.students, wanted),
+        duration_s=60 * (120.0 if minutes is None else minutes),
+        max_cycles=fields.whole(body, "cycles", 1, _MOST),
+        token_budget=fields.whole(body, "tokens", 1, _MOST),
+        seed=fields.whole(body, "seed", -_MOST, _MOST) or 0,
+    )
+    return await _start(request, body, partial(to_begin, studium.config.workspace, plan))
+
+
+async def resume(request: web.Request) -> web.StreamResponse:
+    """POST /api/sessions/NAME/resume"""
+    studium, body = studium_of(request.app[RECEPTION]), await _body(request, _RESUME)
+    minutes = fields.number(body, "duration_minutes", 0.0, _MOST_MINUTES)
+    again = partial(
+        to_resume,
+        studium.config.workspace,
+        request.match_info["name"],
+        more_s=None if minutes is None else minutes * 60,
+        more_cycles=fields.whole(body, "cycles", 1, _MOST),
+    )
+    return await _start(request, body, again)
+
+
+async def stop(request: web.Request) -> web.StreamResponse:
+    """POST /api/sessions/NAME/stop"""
+    name = checked_name(request.match_info["name"])
+    running = _host(request).running(name)
+    if running is None:
+        raise BadRequest(
+            f"the session {name!r} does not run in this server",
+            expected="a session under way",
+            try_next=f"see: GET /api/sessions/{name}",
+        )
+    if running.stopping:
+        running.withdraw()
+    running.stop()
+    return json_response({"name": name, "state": "stopping"})
+
+
+async def listing(request: web.Request) -> web.StreamResponse:
+    """GET /api/sessions"""
+    workspace = studium_of(request.app[RECEPTION]).config.workspace
+    return json_response({"sessions": await asyncio.to_thread(all_at_a_glance, workspace)})
+
+
+async def show(request: web.Request) -> web.StreamResponse:
+    """GET /api/sessions/NAME"""
+    workspace = studium_of(request.app[RECEPTION]).config.workspace
+    return json_response(await asyncio.to_thread(in_detail, workspace, request.match_info["name"]))
+
+
+def _host(request: web.Request) -> Host:
+    hosts, studium = request.app[HOSTS], studium_of(request.app[RECEPTION])
+    if not hosts:
+        fleet = studium.config.fleet
+        means = Means(max_models=fleet.max_models_at_once, seat_s=fleet.load_timeout_s + 60.0)
+        hosts.append(Host(studium.fleet, studium.roster.students, means))
+    return hosts[0]
+
+
+async def _body(request: web.Request, known: set[str]) -> Json:
+    body = await json_body(request)
+    if unknown := sorted(body.keys() - known):
+        raise BadField(
+            unknown[0], f"{unknown[0]!r} is no field", expected=f"some of {', '.join(sorted(known))}"
+        )
+    return body
+
+
+async def _start(request: web.Request, body: Json, made: "partial[Running]") -> web.StreamResponse:
+    """Start a session and answer with what it is now, or with its progress as it comes."""
+    loop, lines = asyncio.get_running_loop(), asyncio.Queue[str]()
+    follows = fields.flag(body, "stream")
+
+    def tell(line: str) -> None:  # from any thread
+        if follows:
+            loop.call_soon_threadsafe(lines.put_nowait, line)
+
+    running = await asyncio.to_thread(made, tell=tell)
+    task = await asyncio.shield(_host(request).start(running))
+    if not follows:
+        workspace = studium_of(request.app[RECEPTION]).config.workspace
+        return json_response(await asyncio.to_thread(in_detail, workspace, running.name))
+    return await _follow(request, running.name, task, lines)
+
+
+async def _follow(
+    request: web.Request, name: str, task: "asyncio.Task[SessionSummary]", lines: "asyncio.Queue[str]"
+) -> web.StreamResponse:
+    """Send progress until the session ends; it goes on if the client does not listen any more."""
+    reception = request.app[RECEPTION]
+    response = web.StreamResponse(
+        headers={REQUEST_ID: request[VISIT].request_id, "Content-Type": NDJSON, "Cache-Control": "no-cache"}
+    )
+    await response.prepare(request)
+    await response.write(ollama_wire.ndjson({"kind": "begun", "name": name}))
+    last_sent = time.monotonic()
+    while not (task.done() and lines.empty()) and not reception.draining:
+        event: Json | None = None
+        with suppress(TimeoutError):
+            event = {"kind": "progress", "text": await asyncio.wait_for(lines.get(), LOOK_S)}
+        if event is None and time.monotonic() - last_sent >= reception.server.heartbeat_s:
+            event = {"kind": "alive"}
+        if event is not None:
+            await response.write(ollama_wire.ndjson(event))
+            last_sent = time.monotonic()
+    await response.write_eof(ollama_wire.ndjson(_last_word(request, reception, task)))
+    return response
+
+
+def _last_word(request: web.Request, reception: Reception, task: "asyncio.Task[SessionSummary]") -> Json:
+    if not task.done():
+        _host(request).stop()
+        return {"kind": "closing", "text": "this server is stopping, and its sessions with it"}
+    if task.cancelled():
+        return {"kind": "closing", "text": "this server has stopped the session"}
+    error = task.exception()
+    if error is None:
+        return {"kind": "ended"} | summary_json(task.result())
+    failure = failure_of(error, ending=True)
+    assert failure is not None
+    request[VISIT].error_code = failure.code
+    return error_line(failure)
