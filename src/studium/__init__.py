@@ -7,6 +7,8 @@
     async with studium.open() as team:                   # keeps models in memory between questions
         answer = await team.ask("Sort: 7, 3, 9", complexity="simple")
 
+    from studium.intents import open_channel             # the last intent in microseconds, for frame loops
+
 Importing this package reads no file and starts nothing.
 """
 

@@ -61,6 +61,37 @@ async def test_changed_settings_hold_for_the_intent_that_is_there(tmp_path):
             assert channel.read().text == "flee"
 
 
+async def test_an_intent_of_another_form_does_not_survive_a_change_of_form(tmp_path):
+    let = asyncio.Event()
+
+    async def plan(query: Query) -> Answer:
+        if query.json_schema is None:
+            await let.wait()
+            return answer_of("run")
+        return answer_of('{"steps": [{"at_s": 0, "do": "run"}, {"at_s": 60, "do": "hide"}]}')
+
+    async with keep_channels(tmp_path, plan) as channels:
+        channels.put("npc", NPC)
+        channels.observe("npc", "a wolf")
+        async with asyncio.timeout(15):
+            while not channels.state("npc")["refresh"]["asking"]:
+                await asyncio.sleep(0.005)
+        channels.put("npc", Settings(plan=True, hz=4.0))
+        let.set()
+        async with asyncio.timeout(15):
+            while not channels.state("npc")["refresh"]["dropped"]:
+                await asyncio.sleep(0.005)
+        assert channels.state("npc")["intent"]["state"] == "empty"
+        channels.observe("npc", "a bear")
+        with open_channel(tmp_path, "npc") as channel:
+            async with asyncio.timeout(15):
+                while channel.read().state is not IntentState.FRESH:
+                    await asyncio.sleep(0.005)
+            assert channel.read().step == "run"
+            assert [step.do for step in channel.read().ahead] == ["hide"]
+        assert channels.state("npc")["intent"]["steps"][1] == {"at_s": 60.0, "do": "hide"}
+
+
 async def test_a_deleted_channel_is_gone_for_good_and_its_readers_are_told(tmp_path):
     async with keep_channels(tmp_path, echo) as channels:
         channels.put("npc", NPC)

@@ -79,6 +79,13 @@ def test_a_plan_says_what_is_due_and_what_is_ahead():
     assert at(view, 1.0).step == "run"
 
 
+def test_a_plan_in_the_fallback_is_a_plan_too():
+    view = view_of(frame("{}", is_json=True, fallback='{"steps": [{"at_s": 0, "do": "stay"}]}'), None)
+    assert at(view, 60.0).step == "stay"
+    empty = view_of(frame("", is_json=True, empty=True, fallback=view.frame.fallback), None)
+    assert (at(empty, 1.0).state, at(empty, 1.0).step) == (IntentState.EMPTY, "stay")
+
+
 @pytest.mark.parametrize(
     "text", ["[" * 4000, '{"a": NaN}', "{", "", '{"steps": 3}', '{"steps": [1, {"at_s": true, "do": 2}, {}]}']
 )

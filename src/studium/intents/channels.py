@@ -131,10 +131,11 @@ class Channels:
     async def _stop(self, name: str) -> None:
         refresher, task = self._refreshers.pop(name), self._tasks.pop(name)
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        refresher.intents.close()
-        refresher.observations.close()
+        try:
+            await asyncio.wait({task})
+        finally:
+            refresher.intents.close()
+            refresher.observations.close()
 
     def _there(self) -> dict[str, Refresher]:
         if self._trouble is not None:

@@ -82,6 +82,7 @@ class View:
     data: Any = None
     fallback_data: Any = None
     steps: tuple[Step, ...] = ()
+    fallback_steps: tuple[Step, ...] = ()
     before: str = ""
     before_data: Any = None
 
@@ -89,11 +90,13 @@ class View:
 def view_of(frame: Frame, before: Intent | None) -> View:
     """Return a frame ready to be looked at, beginning from where the transition before it had come to."""
     data = parsed(frame.text) if frame.is_json and not frame.empty else None
+    fallback_data = parsed(frame.fallback) if frame.is_json and frame.fallback else None
     return View(
         frame,
         data,
-        parsed(frame.fallback) if frame.is_json and frame.fallback else None,
+        fallback_data,
         steps_of(data),
+        steps_of(fallback_data),
         before.text if before else "",
         before.blended() if before else None,
     )
@@ -107,7 +110,17 @@ def seen(view: View, now_ns: int, *, removed: bool = False) -> Intent:
     if frame.empty or removed:
         state = IntentState.REMOVED if removed else IntentState.EMPTY
         return Intent(
-            frame.fallback, state, frame.sequence, None, None, 0.0, None, "", 1.0, view.fallback_data
+            frame.fallback,
+            state,
+            frame.sequence,
+            None,
+            None,
+            0.0,
+            None,
+            "",
+            1.0,
+            view.fallback_data,
+            steps=view.fallback_steps,
         )
     observation_age_s = (now_ns - observed_ns) / NS if now_ns > observed_ns else 0.0
     remaining_s = frame.horizon_s - observation_age_s
@@ -138,6 +151,7 @@ def seen(view: View, now_ns: int, *, removed: bool = False) -> Intent:
         eased(-remaining_s, frame.blend_s),
         view.fallback_data,
         view.data,
+        view.fallback_steps,
     )
 
 

@@ -59,9 +59,10 @@ class Refresher:
         self._published_ns: deque[int] = deque(maxlen=64)
 
     def change(self, settings: Settings) -> None:
-        """Go by other settings from now on, also for the intent that is there."""
+        """Go by other settings from now on, also for the intent that is there, unless it has another form."""
+        last = self.intents.newest() if settings.schema == self.settings.schema else None
         self.settings = settings
-        self.intents.publish(dressed(self.intents.newest() or Frame("", empty=True), settings))
+        self.intents.publish(dressed(last or Frame("", empty=True), settings))
 
     def observe(self, text: str) -> None:
         """Take an observation that came over HTTP; only the newest counts."""
@@ -141,6 +142,9 @@ class Refresher:
                     try_next="ask smaller students, or raise horizon_s",
                 )
             )
+            return
+        if self.settings.schema != settings.schema:  # changed meanwhile: this has another form
+            self.tally.dropped += 1
             return
         frame = Frame(text, observed_ns=observation.observed_ns, confidence=answer.confidence)
         published = self.intents.publish(dressed(frame, self.settings))

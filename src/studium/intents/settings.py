@@ -33,7 +33,7 @@ PLAN_SCHEMA: Mapping[str, Any] = {
             "maxItems": 8,
             "items": {
                 "type": "object",
-                "properties": {"at_s": {"type": "number"}, "do": {"type": "string"}},
+                "properties": {"at_s": {"type": "number"}, "do": {"type": "string", "maxLength": 120}},
                 "required": ["at_s", "do"],
             },
         }
