@@ -23,6 +23,8 @@ class ExactDomain:
     levels: tuple[int, ...] = (1, 2, 3)
     rules: Sequence[Rule] = ()
     phrases: Phrasebook
+    # How many wrong answers a student might hit on: few where there are few answers at all.
+    wrong_answers: float = 10.0
 
     def make(self, rng: Random, level: int) -> Problem:
         raise NotImplementedError

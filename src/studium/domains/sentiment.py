@@ -107,6 +107,7 @@ class Sentiment(ExactDomain):
     """Say whether a review is positive, negative or mixed."""
 
     name = "sentiment"
+    wrong_answers = 2.0
     rules: Sequence[Rule] = (
         Rule("negation", "A negated word means its opposite: 'not bad' is good."),
         Rule("own view", "Expectations and other people's opinions do not count."),

@@ -11,7 +11,7 @@ from functools import partial
 from studium.domains.catalogue import domain as domain_named
 from studium.domains.catalogue import recognise
 from studium.domains.open_question import OPEN_QUESTION
-from studium.domains.protocol import Domain
+from studium.domains.protocol import ChecksQuestions, Domain
 from studium.errors import BadRequest
 from studium.fleet import Fleet
 from studium.records.answers import Complexity, Decision, Query
@@ -144,6 +144,9 @@ class Briefing:
             judge=self._team.playing("judge"),
             courier=self._team.courier(),
             master=self._team.master(),
+            wrong_answers=getattr(domain, "wrong_answers", 10.0),
+            calibrated=self._experience.calibrated,
+            check=domain.check if isinstance(domain, ChecksQuestions) else None,
             look_at=partial(self._look_at, ranked),
         )
         least = limits.min_students if decision.strategy == "committee" and wanted is not None else 1

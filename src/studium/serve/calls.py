@@ -105,12 +105,14 @@ class Known:
     """What is known of one student for this kind of question.
 
     `reliability` is the chance that it is right, 0 to 1; `evidence` how many grades stand behind that;
-    `family` is shared by students that share a base and so share mistakes.
+    `family` is shared by students that share a base and so share mistakes. `echo` says how strongly further
+    tries of this student go with its first, 0 to 1; None where nobody measured it.
     """
 
     reliability: float
     evidence: float
     family: str
+    echo: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class Brief:
     `recognised` says that a domain knows the question: then a decline says nothing about it.
     `judge` ranks and merges where answers cannot be compared; None where the roster names nobody.
     `parts` are the questions found in the question by its form; `look_at` tells of a part what `known`, `extract`
-    and `kind` tell of the whole.
+    and `kind` tell of the whole. `wrong_answers` is how many wrong answers a student might hit on, `calibrated`
+    turns a computed confidence into the share right, `check` grades a reply where the domain can.
     """
 
     students: tuple[Student, ...]
@@ -152,4 +155,6 @@ class Brief:
     courier: Student | None = None
     master: Student | None = None
     wrong_answers: float = 10.0
+    calibrated: Callable[[float], float] = float
+    check: Callable[[str, str], float | None] | None = None
     look_at: Callable[[str], SubQuestion] | None = None

@@ -1,41 +1,118 @@
-"""Several students answer, as few as settle it."""
+"""Several voices answer, as few as settle it: different students, or tries of one where that tells more.
 
-from collections.abc import Sequence
+Each stage has a complexity's bounds. Asking stops when nothing that is left could change the answer (free), when the
+answer is right with the confidence that the stage asks for, or when time is up. A stage that ends without that
+confidence goes over into the next one, if the caller left the complexity open.
+"""
 
-from studium.records.answers import Fate, MemberReply
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+
+from studium.records.answers import Complexity, Fate, MemberReply
+from studium.records.messages import Ask
 from studium.records.models import Student
-from studium.serve import consensus
-from studium.serve.calls import Batch, Brief, Call, Strategy
-from studium.serve.strategies.verdicts import ceilings, judge
+from studium.serve.asking_order import Option, next_batch
+from studium.serve.calls import Batch, Brief, Call, Stage, Strategy
+from studium.serve.evidence import Stop, stop
+from studium.serve.strategies.verdicts import judge, panel_of
+
+Hearing = Generator[Batch, Sequence[MemberReply], bool]
+# Whoever is still speaking when time is up is about to be late: what it said until then is worth having.
+_DECIDED = (Stop.SETTLED, Stop.SURE)
+# A further try of one student must be able to come out differently.
+TRY_AGAIN_TEMPERATURE = 0.7
 
 
 def committee(brief: Brief) -> Strategy:
-    """Ask as few as settle it: the fewest that could agree, then as many more as it takes.
+    """Ask as few as settle it, the most telling per second first, the load each would cause included.
 
-    The answer is the one everybody together would have given: asking stops once those who are left
-    could not change it (`consensus.settled`). Where nobody has an answer, the reserves are asked.
+    Where one stage is allowed, and nothing less than certainty asked for, the answer is the one that
+    everybody together would have given. Where nobody has an answer, the reserves are asked.
     """
-    weights = ceilings(brief)
     replies: list[MemberReply] = []
-
-    def silent(so_far: Sequence[MemberReply]) -> list[Student]:
-        heard = {reply.student for reply in (*replies, *so_far)}
-        return [student for student in brief.students if student.name not in heard]
-
-    def is_settled(so_far: Sequence[MemberReply]) -> bool:
-        groups = consensus.group((*replies, *so_far), weights, brief.same)
-        return consensus.settled(groups, [weights[student.name] for student in silent(so_far)])
-
-    while not is_settled(()):
-        left = silent(())
-        groups = consensus.group(replies, weights, brief.same)
-        number = consensus.fewest_to_settle(groups, [weights[student.name] for student in left])
-        replies += yield Batch(tuple(map(Call, left[:number])), is_settled)
+    reached = brief.stages[-1].complexity
+    for stage in brief.stages:
+        sure = yield from _hear(brief, stage, replies)
+        reached = stage.complexity
+        if sure:
+            break
     flags: tuple[str, ...] = ()
     if not _has_answer(replies) and brief.reserves:
         flags = ("fallback",)
         replies += yield Batch(tuple(map(Call, brief.reserves)))
-    return judge(brief, replies, flags)
+    return replace(judge(brief, replies, flags), complexity=_told(brief, reached))
+
+
+def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
+    """Ask within one stage's bounds, adding to `replies`; return whether its confidence was reached."""
+    panel = panel_of(brief)
+    want = stage.confidence if stage.confidence < 1.0 else None
+
+    def why(so_far: Sequence[MemberReply]) -> Stop | None:
+        left = _voices_left(brief, stage, so_far)
+        return stop(
+            panel,
+            so_far,
+            [one.name for one in left],
+            confidence=want,
+            at_least=stage.min_students,
+            spent=bool(so_far) and brief.outlook.seconds_left() <= 0.0,
+            calibrated=brief.calibrated,
+        )
+
+    while (reason := why(replies)) is None:
+        options = [
+            Option(one.name, brief.outlook.seconds_to_answer(one))
+            for one in _voices_left(brief, stage, replies)
+        ]
+        chosen = next_batch(panel, replies, options, lambda names: _fit_together(brief, names))
+        calls = _calls(brief, [one.name for one in chosen], replies)
+        before = tuple(replies)
+        replies += yield Batch(calls, lambda got, before=before: why([*before, *got]) in _DECIDED)
+    if reason is Stop.SPENT:
+        return True
+    return reason is Stop.SURE or judge(brief, replies, ()).confidence >= stage.confidence
+
+
+def _voices_left(brief: Brief, stage: Stage, replies: Sequence[MemberReply]) -> list[Student]:
+    """Return who may still speak in this stage, once for every try: those not heard, then tries of those that vary."""
+    tries = Counter(reply.student for reply in replies)
+    dumb = {reply.student for reply in replies if reply.fate is not Fate.ANSWERED}
+    allowed = brief.students[: stage.max_students]
+    room = max(0, stage.max_students - tries.total())
+    if len(brief.students) == 1:
+        return [one for one in allowed if one.name not in dumb] * room
+    fresh = [one for one in allowed if not tries[one.name]]
+    varied = [one for one in allowed if tries[one.name] and brief.known[one.name].echo is not None]
+    return [*fresh, *(one for one in varied if one.name not in dumb)][:room]
+
+
+def _calls(brief: Brief, names: Sequence[str], replies: Sequence[MemberReply]) -> tuple[Call, ...]:
+    tries = Counter(reply.student for reply in replies)
+    students = {one.name: one for one in brief.students}
+    calls: list[Call] = []
+    for name in names:
+        number = tries[name]
+        tries[name] += 1
+        calls.append(Call(students[name], again(brief.ask, number) if number else None, sample=number))
+    return tuple(calls)
+
+
+def again(ask: Ask, number: int) -> Ask:
+    """Return an ask as it is put to the same student once more: with some chance, and a seed of its own."""
+    warm = max(TRY_AGAIN_TEMPERATURE, ask.sampling.temperature or 0.0)
+    seed = (ask.sampling.seed or 0) + number
+    return replace(ask, sampling=replace(ask.sampling, temperature=warm, seed=seed))
+
+
+def _fit_together(brief: Brief, names: Sequence[str]) -> bool:
+    wanted = set(names)
+    return brief.outlook.fit_together([one for one in brief.students if one.name in wanted])
+
+
+def _told(brief: Brief, reached: Complexity) -> Complexity | None:
+    return reached if len(brief.stages) > 1 else None
 
 
 def _has_answer(replies: Sequence[MemberReply]) -> bool:

@@ -3,30 +3,35 @@
 from collections.abc import Sequence
 
 from studium.records.answers import AnswerStatus, Fate, MemberReply
-from studium.serve import consensus
 from studium.serve.calls import Brief, Verdict
+from studium.serve.evidence import Group, Panel, Source
+
+# How strongly further tries of a student go with its first, where nobody measured it.
+USUAL_ECHO = 0.6
 
 
-def ceilings(brief: Brief) -> dict[str, float]:
-    """Return the most that each student's vote can weigh here, by name."""
-    return {student.name: ceiling(brief, student.name) for student in (*brief.students, *brief.reserves)}
+def panel_of(brief: Brief) -> Panel:
+    """Return how the replies to a brief's question are weighed."""
+    sources = {name: _source(brief, name) for name in brief.known}
+    return Panel(sources, brief.same, wrong_answers=brief.wrong_answers, declines_count=not brief.recognised)
 
 
-def ceiling(brief: Brief, name: str) -> float:
-    """Return the most that a student's vote can weigh here."""
-    return brief.known[name].reliability
+def _source(brief: Brief, name: str) -> Source:
+    known = brief.known[name]
+    echo = USUAL_ECHO if known.echo is None else known.echo
+    return Source(name, known.reliability, known.family, echo)
 
 
 def judge(brief: Brief, replies: Sequence[MemberReply], flags: tuple[str, ...]) -> Verdict:
     """Return the weightiest answer, else the best of what is left: a decline, then a part of an answer."""
-    weights = ceilings(brief)
-    groups = consensus.group(replies, weights, brief.same)
+    groups = panel_of(brief).groups(replies)
     if groups:
+        leader = groups[0]
         return Verdict(
-            AnswerStatus.ANSWERED,
-            groups[0].replies[0],
-            consensus.agreement(groups),
-            consensus.confidence(groups, weights),
+            AnswerStatus.UNABLE if leader.answer is None else AnswerStatus.ANSWERED,
+            leader.replies[0],
+            agreement(groups),
+            brief.calibrated(leader.probability),
             flags,
         )
     partial = max(
@@ -38,3 +43,8 @@ def judge(brief: Brief, replies: Sequence[MemberReply], flags: tuple[str, ...]) 
     if abstained is not None:
         return Verdict(AnswerStatus.UNABLE, abstained, 0.0, 0.0, flags)
     return Verdict(AnswerStatus.PARTIAL, partial, 0.0, 0.0, (*flags, "partial"))
+
+
+def agreement(groups: Sequence[Group]) -> float:
+    """Return the leader's share of the replies that said something, 0 to 1."""
+    return len(groups[0].replies) / sum(len(one.replies) for one in groups)
