@@ -82,15 +82,14 @@ def comparison_ask(
     """Return the ask that shows a judge all answers, by letter."""
     form = 'Reply with JSON: {"agreements": [...], "differences": [...], "merged": "..."}'
     named = {chr(ord("A") + number): answer for number, answer in enumerate(answers)}
-    ask = _ask(judge, question, (_COMPARE, form), named, COMPARISON_TOKENS)
+    ask = _ask(judge, question, (_COMPARE, form), named, _comparison_tokens(judge))
     return replace(ask, json_schema=_COMPARISON_SCHEMA if able.json_schema else None, timeout_s=timeout_s)
 
 
 def can_be_shown(judge: Student, number: int) -> bool:
     """Say whether a judge's context has room for a question and so many answers, cut as they may be."""
-    return room(
-        judge, (_TASK, _COMPARE), reply_tokens=COMPARISON_TOKENS if number > 2 else VERDICT_TOKENS
-    ) >= (LEAST_CHARACTERS * (number + 1))
+    task, tokens = (_TASK, VERDICT_TOKENS) if number == 2 else (_COMPARE, _comparison_tokens(judge))
+    return room(judge, (task,), reply_tokens=tokens) >= LEAST_CHARACTERS * (number + 1)
 
 
 def read_verdict(said: str) -> str | None:
@@ -134,6 +133,10 @@ def _ask(
         sampling=Sampling(temperature=0.0, max_tokens=reply_tokens),
         live=False,
     )
+
+
+def _comparison_tokens(judge: Student) -> int:
+    return min(COMPARISON_TOKENS, judge.model.context_tokens // 4)
 
 
 def _json(text: str) -> dict[str, Any] | None:

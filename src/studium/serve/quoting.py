@@ -12,8 +12,8 @@ from studium.records.models import Student
 
 # A text has at most as many tokens as bytes, English has one in four characters, small vocabularies one in two.
 CHARACTERS_PER_TOKEN = 2
-# Left for the reply and for what stands between the texts.
-KEPT_TOKENS = 256
+# Left for a reply of unknown length, and for what a chat template puts around texts.
+KEPT_TOKENS, TEMPLATE_TOKENS = 256, 64
 LONGEST_CHARACTERS = 8_000
 LEAST_CHARACTERS = 40
 CUT = " [... cut here ...]"
@@ -32,7 +32,7 @@ def cut(text: str, most_characters: int) -> str:
 
 def room(student: Student, shown: Sequence[str], *, reply_tokens: int = KEPT_TOKENS) -> int:
     """Return how many characters more a student can be shown, 0 where nothing useful."""
-    most = (student.model.context_tokens - reply_tokens - KEPT_TOKENS) * CHARACTERS_PER_TOKEN
+    most = (student.model.context_tokens - reply_tokens - TEMPLATE_TOKENS) * CHARACTERS_PER_TOKEN
     left = most - sum(map(len, shown)) - len(student.system_prompt)
     return min(left, LONGEST_CHARACTERS) if left >= LEAST_CHARACTERS else 0
 

@@ -4,6 +4,11 @@ from collections.abc import Callable
 
 from studium.serve.calls import Brief, Strategy
 from studium.serve.strategies.committee import committee
+from studium.serve.strategies.debate import debate
 from studium.serve.strategies.single import single
 
-STRATEGIES: dict[str, Callable[[Brief], Strategy]] = {"single": single, "committee": committee}
+STRATEGIES: dict[str, Callable[[Brief], Strategy]] = {
+    "single": single,
+    "committee": committee,
+    "debate": debate,
+}
