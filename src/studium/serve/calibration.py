@@ -4,12 +4,13 @@ Platt's two parameters (1999) on the log-odds of the confidence, p = s(slope * l
 above 0, so that it is monotone, and pulled to the identity by a Gaussian prior, so that without history it changes
 nothing and a handful of grades changes little. Isotonic regression would bend where data does, but needs some
 hundred grades before it beats a straight line (Niculescu-Mizil and Caruana 2005); few users give so many.
-The error is Guo et al.'s ECE (2017) over bins of equal mass; of the curve it is measured on grades it was not fitted to.
+The error is Guo et al.'s ECE (2017) over bins of equal mass; a curve's is measured on grades it was not fitted to.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from statistics import fmean
 from typing import NamedTuple
@@ -123,7 +124,7 @@ def _bins(pairs: Sequence[Pair], num_bins: int) -> list[list[Pair]]:
     ordered = sorted(pairs)
     number = min(num_bins, len(ordered))
     edges = [round(len(ordered) * place / number) for place in range(number + 1)]
-    return [ordered[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    return [ordered[low:high] for low, high in pairwise(edges)]
 
 
 def _newton_step(

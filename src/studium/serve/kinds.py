@@ -2,9 +2,9 @@
 
 Clusters are made as questions come (leader clustering, Hartigan 1975): a question joins the nearest centroid, or
 begins a cluster of its own when all are far. Questions are compared by hashed character trigrams of their telling
-words, in well under a millisecond. Where the roster has an embedding student that is in memory, its vectors decide instead,
-behind the question's back: the cluster's trigrams then learn what belongs together by meaning. No question
-waits for a model.
+words, in well under a millisecond. Where the roster has an embedding student that is in memory, its vectors decide
+instead, behind the question's back: the cluster's trigrams then learn what belongs together by meaning. No
+question waits for a model.
 """
 
 import math
@@ -31,8 +31,8 @@ _MEMORY = 50
 """Questions after which a centroid stops slowing down: it follows what is asked of late."""
 
 _SMALL_WORDS = frozenset(
-    "a an and are as at be by can could do does for from give has have how i if in into is it its me my of on or "
-    "please should so that the their them then there these this to was we were what which will with would you your".split()
+    """a an and are as at be by can could do does for from give has have how i if in into is it its me my of on or
+    please should so that the their them then there these this to was we were what which will with would you your""".split()  # noqa: SIM905
 )
 
 Sparse = Mapping[int, float]

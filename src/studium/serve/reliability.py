@@ -34,7 +34,7 @@ MOST_CARD_GRADES = 50.0
 up to `store.grades.WINDOW` = 200 grades, and so can outvote it four to one."""
 
 MOST_FORMER_GRADES = 10.0
-"""What all grades of a student's former models count together: the new one is likely to be like them, and may not be."""
+"""What all grades of a student's former models count together: the new one may be like them, or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,10 +40,22 @@ def refined_examples(connection: Connection) -> None:
     schema.examples.create(connection, checkfirst=True)
 
 
+def governor_tables(connection: Connection) -> None:
+    for table in schema.GOVERNOR:
+        table.create(connection, checkfirst=True)
+
+
+def reliability_tables(connection: Connection) -> None:
+    for table in schema.RELIABILITY:
+        table.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     learned_profiles,
     refined_examples,
+    governor_tables,
+    reliability_tables,
 )
 
 

@@ -111,3 +111,158 @@ examples = Table(
     # The whole example as JSON, as it stands in datasets/training_metadata.jsonl.
     Column("body", Text, nullable=False),
 )
+
+spending_clock = Table(
+    "spending_clock",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("boot_id", Text, nullable=False),
+    Column("boot_s", Float, nullable=False),
+    Column("wall_s", Float, nullable=False),
+    Column("ledger_s", Float, nullable=False),
+)
+
+# What is to be paid for calls that go on. `assumed_minute` is where the whole of it was booked as spent, once its
+# owner had not settled by `until_s`. All times are the ledger's.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at_s", Float, nullable=False),
+    Column("until_s", Float, nullable=False),
+    Column("student", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("nanousd", Integer, nullable=False),
+    Column("gpu_ms", Integer, nullable=False),
+    Column("assumed_minute", Integer),
+)
+Index("reservations_open", reservations.c.assumed_minute, reservations.c.until_s)
+
+spending_minutes = Table(
+    "spending_minutes",
+    metadata,
+    Column("minute", Integer, primary_key=True),
+    Column("nanousd", Integer, nullable=False),
+    Column("gpu_ms", Integer, nullable=False),
+    Column("assumed_nanousd", Integer, nullable=False),
+    Column("assumed_gpu_ms", Integer, nullable=False),
+)
+
+spending_totals = Table(
+    "spending_totals",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("at_s", Float, nullable=False),
+    Column("nanousd", Integer, nullable=False),
+    Column("gpu_ms", Integer, nullable=False),
+)
+
+governor_settings = Table(
+    "governor_settings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("by", Text, nullable=False),
+)
+
+governor_changes = Table(
+    "governor_changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("old", Text),
+    Column("new", Text),
+)
+GOVERNOR = (
+    spending_clock,
+    reservations,
+    spending_minutes,
+    spending_totals,
+    governor_settings,
+    governor_changes,
+)
+
+# What is kept of answers for feedback, with their questions: removed after `store.keep_answers`.
+answers = Table(
+    "answers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("question", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("answer", Text),
+    Column("status", Text, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("complexity", Text, nullable=False),
+    Column("chosen_model", Text, nullable=False),
+    Column("agreement", Float, nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("api_key_name", Text, nullable=False),
+    # Each student's part, as JSON.
+    Column("members", Text, nullable=False),
+    Column("bytes", Integer, nullable=False),
+)
+Index("answers_by_request", answers.c.request_id)
+Index("answers_by_time", answers.c.at)
+
+# Facts, only ever added. Of grades with one key the newest counts; a weight of 0 takes the former one back.
+grades = Table(
+    "grades",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("student", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("weight", Float, nullable=False),
+    Column("confidence", Float),
+    Column("key", Text, nullable=False),
+)
+Index("grades_by_key", grades.c.key)
+Index("grades_by_student", grades.c.student, grades.c.kind, grades.c.model, grades.c.id)
+
+# The grades folded into counts, up to and including the grade `last_id`.
+reliability = Table(
+    "reliability",
+    metadata,
+    Column("student", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("right", Float, nullable=False),
+    Column("wrong", Float, nullable=False),
+    Column("last_id", Integer, nullable=False),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("rating", Text, nullable=False),
+    Column("correction", Text, nullable=False),
+    Column("api_key_name", Text, nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+question_kinds = Table(
+    "question_kinds",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("size", Integer, nullable=False),
+    # The centroids and the commonest words, as JSON.
+    Column("body", Text, nullable=False),
+)
+RELIABILITY = (answers, grades, reliability, feedback, question_kinds)
