@@ -165,9 +165,9 @@ class Answer:
 
     `agreement` is the winner's share of the students that gave an answer, 0 to 1; `confidence`
     the estimate that the answer is right (where all decline: that nobody here knows), 0 to 1.
-    `prompt_tokens` and `completion_tokens` count the whole committee. `calls_saved` counts students the complexity allowed but that were not needed.
-    `kind` is the kind of question its members' reliability was looked up under; `notes` hold what a strategy,
-    the cache, the governor or refinement have to tell, by their name.
+    `prompt_tokens` and `completion_tokens` count the whole committee. `calls_saved` counts students the
+    complexity allowed but that were not needed. `kind` is the kind of question its members' reliability was
+    looked up under; `notes` hold what a strategy, the cache, the governor or refinement have to tell, by name.
     """
 
     text: str

@@ -6,8 +6,9 @@ confidence goes over into the next one, if the caller left the complexity open.
 """
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from studium.records.answers import Complexity, Fate, MemberReply
 from studium.records.messages import Ask
@@ -18,8 +19,6 @@ from studium.serve.evidence import Stop, stop
 from studium.serve.strategies.verdicts import judge, panel_of
 
 Hearing = Generator[Batch, Sequence[MemberReply], bool]
-# Whoever is still speaking when time is up is about to be late: what it said until then is worth having.
-_DECIDED = (Stop.SETTLED, Stop.SURE)
 # A further try of one student must be able to come out differently.
 TRY_AGAIN_TEMPERATURE = 0.7
 
@@ -47,32 +46,46 @@ def committee(brief: Brief) -> Strategy:
 def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
     """Ask within one stage's bounds, adding to `replies`; return whether its confidence was reached."""
     panel = panel_of(brief)
-    want = stage.confidence if stage.confidence < 1.0 else None
 
-    def why(so_far: Sequence[MemberReply]) -> Stop | None:
-        left = _voices_left(brief, stage, so_far)
+    def why(so_far: Sequence[MemberReply], left: Sequence[str]) -> Stop | None:
         return stop(
             panel,
             so_far,
-            [one.name for one in left],
-            confidence=want,
+            left,
+            confidence=stage.confidence if stage.confidence < 1.0 else None,
             at_least=stage.min_students,
             spent=bool(so_far) and brief.outlook.seconds_left() <= 0.0,
             calibrated=brief.calibrated,
         )
 
-    while (reason := why(replies)) is None:
-        options = [
-            Option(one.name, brief.outlook.seconds_to_answer(one))
-            for one in _voices_left(brief, stage, replies)
-        ]
+    voices = _voices_left(brief, stage, replies)
+    while (reason := why(replies, [one.name for one in voices])) is None:
+        options = [Option(one.name, brief.outlook.seconds_to_answer(one)) for one in voices]
         chosen = next_batch(panel, replies, options, lambda names: _fit_together(brief, names))
         calls = _calls(brief, [one.name for one in chosen], replies)
-        before = tuple(replies)
-        replies += yield Batch(calls, lambda got, before=before: why([*before, *got]) in _DECIDED)
+        later = Counter(one.name for one in options) - Counter(one.name for one in chosen)
+        decided = partial(_decided, why, tuple(replies), calls, tuple(later.elements()))
+        replies += yield Batch(calls, decided)
+        voices = _voices_left(brief, stage, replies)
     if reason is Stop.SPENT:
         return True
     return reason is Stop.SURE or judge(brief, replies, ()).confidence >= stage.confidence
+
+
+def _decided(
+    why: Callable[[Sequence[MemberReply], Sequence[str]], Stop | None],
+    before: Sequence[MemberReply],
+    calls: Sequence[Call],
+    later: Sequence[str],
+    got: Sequence[MemberReply],
+) -> bool:
+    """Say whether what came of a batch so far decides, those still speaking and those for later being left.
+
+    Time that is up does not: whoever still speaks is about to be late, and what it said until then is worth having.
+    """
+    heard = {(reply.student, reply.sample) for reply in got}
+    speaking = [call.student.name for call in calls if (call.student.name, call.sample) not in heard]
+    return why([*before, *got], [*speaking, *later]) in (Stop.SETTLED, Stop.SURE)
 
 
 def _voices_left(brief: Brief, stage: Stage, replies: Sequence[MemberReply]) -> list[Student]:
