@@ -114,6 +114,17 @@ def test_a_reader_keeps_its_intent_where_the_file_was_damaged(tmp_path, ring):
         assert channel.read().text == "whole"
 
 
+def test_a_new_file_has_its_first_frame_from_the_beginning(tmp_path):
+    """Found by reading channels while they were made: for a moment there was no fallback to go by."""
+    (tmp_path / "intents").mkdir()
+    path = intent_file(tmp_path, "npc")
+    first = created(path, Frame("", empty=True, fallback="stay"))
+    assert first.count == 1
+    with open_channel(tmp_path, "npc") as channel:
+        assert (channel.read().state, channel.read().text) == (IntentState.EMPTY, "stay")
+    assert created(path, Frame("another")).count == 1, "what is there is taken up as it is"
+
+
 def test_an_observer_is_alone_and_lets_go_when_it_ends(tmp_path, ring):
     observations = created(observation_file(tmp_path, "npc"))
     with open_channel(tmp_path, "npc") as one, open_channel(tmp_path, "npc") as other:

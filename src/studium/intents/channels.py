@@ -118,7 +118,7 @@ class Channels:
             await asyncio.sleep(GLANCE_S)
 
     def _begin(self, name: str, settings: Settings) -> None:
-        intents = created(intent_file(self._workspace, name))
+        intents = created(intent_file(self._workspace, name), dressed(Frame("", empty=True), settings))
         observations = created(observation_file(self._workspace, name))
         same_boot = intents.is_of_this_boot()
         for ring in (intents, observations):

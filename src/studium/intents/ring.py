@@ -85,21 +85,37 @@ def opened(path: Path, *, writable: bool = False) -> Ring:
     return Ring(path, writable=writable)
 
 
-def created(path: Path) -> Ring:
-    """Map a file for writing, making it where it is missing or of another layout. Raises OperatorError."""
+def created(path: Path, first: Frame | None = None) -> Ring:
+    """Map a file for writing, making it, with a first frame, where it is missing or of another layout.
+
+    Raises OperatorError.
+    """
     with contextlib.suppress(FileNotFoundError, BadRequest):
         ring = opened(path, writable=True)
         if not ring.is_retired:
             return ring
         ring.close()  # its server was killed while it removed the channel
     part = path.with_name(path.name + ".part")
-    header = layout.HEADER.pack(layout.MAGIC, layout.VERSION, layout.SLOT_BYTES, 0, layout.LIVE, boot_id())
+    whole = bytearray(layout.FILE_BYTES)
+    layout.HEADER.pack_into(
+        whole,
+        0,
+        layout.MAGIC,
+        layout.VERSION,
+        layout.SLOT_BYTES,
+        int(first is not None),
+        layout.LIVE,
+        boot_id(),
+    )
+    if first is not None:
+        slot = layout.pack(layout.numbered(first, 1, time.monotonic_ns()))
+        whole[layout.slot_at(1) : layout.slot_at(1) + len(slot)] = slot
     try:
         with part.open("wb") as file:
             # Its blocks are taken now: a page that finds the disk full only when it is written kills the process.
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, layout.FILE_BYTES)
-            file.write(header.ljust(layout.FILE_BYTES, b"\0"))
+            file.write(whole)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
