@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from studium.serve.calls import Brief, Strategy
+from studium.serve.strategies.cascade import cascade
 from studium.serve.strategies.committee import committee
 from studium.serve.strategies.debate import debate
 from studium.serve.strategies.single import single
@@ -10,5 +11,6 @@ from studium.serve.strategies.single import single
 STRATEGIES: dict[str, Callable[[Brief], Strategy]] = {
     "single": single,
     "committee": committee,
+    "cascade": cascade,
     "debate": debate,
 }
