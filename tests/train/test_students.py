@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-from studium.config.running import running_server
 from studium.train.recipes import STUDENTS, Recipe, generalist, mixture_of, quick, recipe
 from studium.train.sft import new_model, train
 from studium.train.students import EMBEDDED, Interruptible, main, memory_bytes
@@ -102,32 +101,33 @@ def test_training_gives_way_to_a_question_and_ends_well(tmp_path, monkeypatch):
     (tmp_path / "studium.yaml").write_text(CONFIG.format(script=script))
     monkeypatch.chdir(tmp_path)
     command = [sys.executable, "-m", "studium.cli.main"]
-    with (
-        subprocess.Popen([*command, "up", "--port", "0"], stdout=subprocess.PIPE) as server,
-        subprocess.Popen(
+    with subprocess.Popen([*command, "up", "--port", "0"], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        with subprocess.Popen(
             [sys.executable, "-m", "studium.train.students", "sprout", "--quick", "--out", "made"],
             stderr=subprocess.PIPE,
             text=True,
-        ) as training,
-    ):
-        try:
-            assert server.stdout is not None and training.stderr is not None
-            server.stdout.readline()
-            assert running_server(tmp_path / "state")
-            first = next(line for line in training.stderr if "runs as process" in line)
-            assert first
-            answer = subprocess.run(
-                [*command, "ask", "What is 47 + 58?"], capture_output=True, text=True, timeout=60, check=True
-            )
-            assert answer.stdout == "Answer: 105\n"
-            _, told = training.communicate(timeout=120)
-            assert training.returncode == 0, told
-            assert "told to save and end" in told and "begun again" in told
-            assert (tmp_path / "made" / "sprout.json").is_file()
-        finally:
-            training.kill()
-            server.send_signal(signal.SIGINT)
-            server.wait(30)
+        ) as training:
+            try:
+                assert training.stderr is not None
+                assert "runs as process" in training.stderr.readline()
+                answer = subprocess.run(
+                    [*command, "ask", "What is 47 + 58?"],
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                    check=True,
+                )
+                assert answer.stdout == "Answer: 105\n"
+                _, told = training.communicate(timeout=120)
+                assert training.returncode == 0, told
+                assert "told to save and end" in told and "begun again" in told
+                assert (tmp_path / "made" / "sprout.json").is_file()
+            finally:
+                training.kill()
+                server.send_signal(signal.SIGINT)
+                server.wait(30)
 
 
 def test_an_unknown_student_is_refused_before_anything_is_trained(tmp_path, monkeypatch, capsys):

@@ -71,8 +71,7 @@ class Running:
                 if self.stopping:
                     self._session.stop()
                 self._working = asyncio.create_task(self._session.run(), name=f"session {self.name}")
-                self.began.set()
-                await self._to_its_end(self._working)
+                await self._to_its_end(self._working, self._session.under_way)
                 await asyncio.to_thread(write_report, self._folder, ledger)
                 return await asyncio.to_thread(ledger.summary)
             except StudiumError:
@@ -82,10 +81,15 @@ class Running:
             finally:
                 ledger.close()
 
-    async def _to_its_end(self, working: "asyncio.Task[SessionSummary]") -> None:
+    async def _to_its_end(self, working: "asyncio.Task[SessionSummary]", under_way: asyncio.Event) -> None:
+        beginning = asyncio.create_task(under_way.wait())
         try:
+            await asyncio.wait({working, beginning}, return_when=asyncio.FIRST_COMPLETED)
+            if under_way.is_set():
+                self.began.set()
             await asyncio.wait([working])
         finally:  # cancelled from outside: nothing of it goes on
+            beginning.cancel()
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
         if not working.cancelled():

@@ -57,7 +57,10 @@ class Means:
 
 
 class Session:
-    """One process's run of a session. `tell` is given lines for people as things happen."""
+    """One process's run of a session. `tell` is given lines for people as things happen, also from threads.
+
+    `under_way` is set once its record says that it runs.
+    """
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Session:
         self._cycle_began = self._began
         self._trouble: StudiumError | None = None
         self._stop = asyncio.Event()
+        self.under_way = asyncio.Event()
         self._fruitless = 0
         self._told: set[str] = set()
 
@@ -107,6 +111,7 @@ class Session:
         what was recorded stays, and the session can be resumed. Cancelling withdraws the runs at work.
         """
         await asyncio.to_thread(self._take_up)
+        self.under_way.set()
         watching = asyncio.create_task(self._watch(), name="session watch")
         state, reason = SessionState.STOPPED, "interrupted"
         try:
