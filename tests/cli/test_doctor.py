@@ -37,6 +37,19 @@ def test_a_budget_smaller_than_every_model_exits_with_3_and_says_by_how_much(tmp
     assert "cannot be answered yet" in seen.stdout
 
 
+def test_every_device_is_shown_with_its_budget_and_students_go_where_they_fit(tmp_path):
+    write_roster(tmp_path)
+    file = tmp_path / "studium.yaml"
+    devices = "{devices: [{name: small, memory: 1MiB}, {name: large, memory: 64MiB}]}"
+    file.write_text(file.read_text().replace("{memory_budget: 2GiB}", devices))
+    seen = studium("doctor", "--json", folder=tmp_path)
+    report = json.loads(seen.stdout)
+    assert [(one["name"], one["bytes"] >> 20) for one in report["devices"]] == [("small", 1), ("large", 64)]
+    assert [one["found"] for one in report["students"]] == ["fits on large: about 8 MiB"] * 2
+    told = studium("doctor", folder=tmp_path)
+    assert "1 MiB for models on small (cpu)" in told.stdout and "64 MiB for models on large" in told.stdout
+
+
 def test_a_port_that_is_taken_is_told_with_another():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

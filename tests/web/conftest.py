@@ -21,6 +21,7 @@ from studium.records.answers import (
     MemberReply,
     Query,
 )
+from studium.records.hardware import DeviceKind, DeviceUse
 from studium.records.messages import Embeddings
 from studium.records.models import ModelSpec, Residence, Student
 from studium.records.runs import RequestRecord
@@ -113,6 +114,11 @@ class FakeFleet:
 
     async def residences(self) -> list[Residence]:
         return [Residence(name, 10_000_000, 12_000_000) for name in self.loaded]
+
+    def devices(self) -> list[DeviceUse]:
+        return [
+            DeviceUse("memory", DeviceKind.CPU, 100_000_000, "declared", 10_000_000 * len(self.loaded), 0)
+        ]
 
 
 @dataclass

@@ -93,6 +93,14 @@ async def test_a_question_takes_the_memory_and_the_holder_gets_it_back(client):
         assert client.studium.fleet.residency.reserved_bytes() == 80_000_000
 
 
+async def test_readyz_shows_what_is_set_aside_of_every_device(client):
+    async with client.holding() as holder:
+        await holder.hears("granted")
+        async with client.session.get(client.url + "/readyz") as response:
+            (device,) = (await response.json())["devices"]
+    assert (device["budget_bytes"], device["reserved_bytes"]) == (100_000_000, 80_000_000)
+
+
 async def test_memory_can_be_given_back_without_being_asked_for(client):
     async with client.holding() as holder:
         await holder.hears("granted")

@@ -15,9 +15,13 @@ from studium.cli.output import write, write_json, write_table
 from studium.errors import OperatorError, StudiumError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from studium.config import Config
     from studium.engines.protocol import Engine
+    from studium.records.hardware import DeviceBudget
     from studium.records.models import Student
+    from studium.registry import Roster
 
 ESTIMATE_TIMEOUT_S = 10.0
 MIB = 1024**2
@@ -45,14 +49,17 @@ def doctor(
 
     Example: studium doctor
     """
-    from studium.app import memory_budget as budget_of
+    from studium.app import device_budgets
     from studium.cli.checks import State, look_around
     from studium.hardware import snapshot
+    from studium.records.hardware import MemoryBudget
+    from studium.registry import build_roster
 
     chosen = settings(config, workspace, memory_budget)
-    hardware, budget = snapshot(), budget_of(chosen)
+    hardware, roster = snapshot(), build_roster(chosen)
+    devices = device_budgets(chosen, roster)
     findings = look_around(chosen, hardware, os.environ)
-    students = asyncio.run(examine_students(chosen, budget.bytes))
+    students = asyncio.run(examine_students(chosen, roster, devices))
     broken = [finding.name for finding in findings if finding.state is State.BROKEN]
     can_answer = "workspace" not in broken and any(student.usable for student in students)
     if json:
@@ -60,7 +67,8 @@ def doctor(
             {
                 "can_answer": can_answer,
                 "file": chosen.file,
-                "budget": budget,
+                "budget": MemoryBudget(devices[0].bytes, devices[0].source),
+                "devices": devices,
                 "hardware": hardware,
                 "findings": findings,
                 "students": students,
@@ -68,7 +76,7 @@ def doctor(
         )
     else:
         rows = [(one.name, one.state.value, _with_advice(one.found, one.try_next)) for one in findings]
-        rows.append(("budget", "ok", f"{budget.bytes / MIB:,.0f} MiB for models: {budget.source}"))
+        rows += [("budget", "ok", _budget(device)) for device in devices]
         write_table(("", "", "found"), rows)
         write("\n")
         _show_students(students)
@@ -77,16 +85,16 @@ def doctor(
         raise typer.Exit(OperatorError.exit_code)
 
 
-async def examine_students(config: "Config", budget_bytes: int) -> list[StudentFinding]:
-    """Estimate each student's memory and compare it with the budget. Raises ConfigurationError."""
+async def examine_students(
+    config: "Config", roster: "Roster", devices: "Sequence[DeviceBudget]"
+) -> list[StudentFinding]:
+    """Estimate each student's memory and compare it with the budget of every device its model may live on."""
     from studium.app import build_engines
-    from studium.registry import build_roster
 
-    roster = build_roster(config)
     engines = build_engines(config, roster)
     try:
         return [
-            await _examine(student, engines[student.model.engine], budget_bytes)
+            await _examine(student, engines[student.model.engine], devices)
             for student in roster.students.values()
         ]
     finally:
@@ -94,11 +102,14 @@ async def examine_students(config: "Config", budget_bytes: int) -> list[StudentF
             await engine.close()
 
 
-async def _examine(student: "Student", engine: "Engine", budget_bytes: int) -> StudentFinding:
+async def _examine(student: "Student", engine: "Engine", devices: "Sequence[DeviceBudget]") -> StudentFinding:
+    from studium.fleet.limits import homes_of, placed
+
     name, model = student.name, student.model.name
+    homes = homes_of(student.model, engine.capabilities, devices)
     try:
         async with asyncio.timeout(ESTIMATE_TIMEOUT_S):
-            needed = (await engine.estimate(student.model)).total_bytes
+            needs = [(await engine.estimate(placed(student.model, home))).total_bytes for home in homes]
     except StudiumError as error:
         return StudentFinding(name, model, None, False, error.happened, error.try_next)
     except TimeoutError:
@@ -106,13 +117,22 @@ async def _examine(student: "Student", engine: "Engine", budget_bytes: int) -> S
             name, model, None, False, f"its engine did not answer in {ESTIMATE_TIMEOUT_S:.0f} s"
         )
     if not engine.capabilities.manages_memory:
-        return StudentFinding(name, model, needed, True, "runs elsewhere, takes nothing of the budget")
-    if needed > budget_bytes:
-        short = f"needs about {needed / MIB:,.0f} MiB, {(needed - budget_bytes) / MIB:,.0f} MiB too much"
-        return StudentFinding(
-            name, model, needed, False, short, "raise fleet.memory_budget, or take a smaller model"
-        )
-    return StudentFinding(name, model, needed, True, f"fits: about {needed / MIB:,.0f} MiB")
+        return StudentFinding(name, model, needs[0], True, "runs elsewhere, takes nothing of the budget")
+    for needed, home in zip(needs, homes, strict=True):
+        if needed <= home.bytes:
+            where = f" on {home.name}" if len(devices) > 1 else ""
+            return StudentFinding(name, model, needed, True, f"fits{where}: about {needed / MIB:,.0f} MiB")
+    needed, missing = min(
+        ((needed, needed - home.bytes) for needed, home in zip(needs, homes, strict=True)),
+        key=lambda one: one[1],
+    )
+    short = f"needs about {needed / MIB:,.0f} MiB, {missing / MIB:,.0f} MiB too much"
+    budget = "a device's memory in fleet.devices" if len(devices) > 1 else "fleet.memory_budget"
+    return StudentFinding(name, model, needed, False, short, f"raise {budget}, or take a smaller model")
+
+
+def _budget(device: "DeviceBudget") -> str:
+    return f"{device.bytes / MIB:,.0f} MiB for models on {device.name} ({device.kind.value}): {device.source}"
 
 
 def _show_students(students: list[StudentFinding]) -> None:

@@ -12,6 +12,7 @@ from studium.fleet.outlook import UNKNOWN_LOAD_S, Outlook
 from studium.fleet.situation import Place, TenantState
 from studium.fleet.tenancy import House
 from studium.records.answers import MemoryMove
+from studium.records.hardware import DeviceUse
 from studium.records.models import ModelSpec
 from studium.records.scheduling import Priority
 
@@ -29,6 +30,20 @@ class Advice:
     def reserved_bytes(self) -> int:
         """Return the memory set aside for all tenants now."""
         return self._house.reserved_bytes()
+
+    def devices(self) -> list[DeviceUse]:
+        """Return each device's budget and what is set aside of it now, the preferred device first."""
+        return [
+            DeviceUse(
+                home.name,
+                home.kind,
+                home.bytes,
+                home.source,
+                self._house.reserved_bytes(home.name),
+                self._house.not_ours_bytes(home.name),
+            )
+            for home in self.limits.homes
+        ]
 
     def resident(self) -> list[str]:
         """Return the names of the models that could answer at once."""

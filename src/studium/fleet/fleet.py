@@ -21,6 +21,7 @@ from studium.fleet.refusals import too_long_for_smaller_shape
 from studium.fleet.residency import Planner, Residency
 from studium.fleet.tenancy import LEASE, Grant
 from studium.records.answers import MemoryMove
+from studium.records.hardware import DeviceUse
 from studium.records.messages import Ask, Embeddings, Message, Piece, Reply, Sampling
 from studium.records.models import ModelSpec, Residence, Student
 from studium.records.profiles import ModelProfile
@@ -201,6 +202,10 @@ class Fleet:
     async def residences(self) -> list[Residence]:
         """Return what all engines hold in memory now, measured."""
         return [one for engine in self.engines.values() for one in await engine.residences()]
+
+    def devices(self) -> list[DeviceUse]:
+        """Return each device's budget and what is set aside of it now, the preferred device first."""
+        return self.residency.devices()
 
     async def need_bytes(self, model: ModelSpec) -> int:
         """Return the memory set aside for a model when it is loaded: learned, else estimated."""

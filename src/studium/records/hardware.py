@@ -56,3 +56,15 @@ class DeviceBudget:
     slowdown: float = 1.0
     gpu: int | None = None
     offload: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceUse:
+    """What of a device's budget is set aside for models and leases now, and what others hold of it, in bytes."""
+
+    name: str
+    kind: DeviceKind
+    budget_bytes: int
+    source: str
+    reserved_bytes: int
+    taken_elsewhere_bytes: int

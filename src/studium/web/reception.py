@@ -13,6 +13,7 @@ from aiohttp import web
 
 from studium.config.schema import ServerConfig
 from studium.records.answers import Answer, AnswerEvent, Query
+from studium.records.hardware import DeviceUse
 from studium.records.messages import Embeddings
 from studium.records.models import ModelSpec, Residence, Student
 from studium.records.runs import RequestRecord
@@ -45,6 +46,8 @@ class Fleet(Protocol):
     async def unload(self, model: ModelSpec) -> bool: ...
 
     async def residences(self) -> list[Residence]: ...
+
+    def devices(self) -> list[DeviceUse]: ...
 
 
 class RequestLog(Protocol):

@@ -1,6 +1,7 @@
 """Health, readiness and metrics: what keeps answering when little else does. None of them waits on a model."""
 
 import asyncio
+from dataclasses import asdict
 
 import psutil
 from aiohttp import web
@@ -34,6 +35,7 @@ async def readyz(request: web.Request) -> web.StreamResponse:
             "stopping": reception.draining,
             "students": students,
             "store_trouble": reception.house.store.trouble,
+            "devices": [asdict(device) for device in reception.house.fleet.devices()],
         }
     )
     response.set_status(200 if ready else 503)

@@ -86,12 +86,15 @@ def banner(studium: "Studium", url: str) -> str:
     """Return what a newcomer needs to know: where, who, and how to ask."""
     names = list(studium.roster.students)
     shown = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
-    budget = studium.budget
+    budgets = [
+        f"{one.budget_bytes / 2**20:,.0f} MiB for models on {one.name} ({one.source})"
+        for one in studium.fleet.devices()
+    ]
     return "\n".join(
         [
             f"Studium listens on {url}",
             f"  students  {shown or 'none: add some to studium.yaml'}",
-            f"  memory    {budget.bytes / 2**20:,.0f} MiB for models ({budget.source})",
+            "  memory    " + "\n            ".join(budgets),
             f"  workspace {studium.config.workspace}",
             "",
             "Ask:",
