@@ -22,6 +22,7 @@ from studium.records.messages import Message
 from studium.records.models import Student
 from studium.registry import Roster, build_roster
 from studium.serve import Ensemble, EnsembleLimits
+from studium.serve.governor import Governor
 from studium.serve.refining import Refining
 from studium.store import Store, open_store
 
@@ -40,6 +41,7 @@ class Studium:
     store: Store
     fleet: Fleet
     ensemble: Ensemble
+    governor: Governor
     budget: MemoryBudget
     started_at: float
 
@@ -60,6 +62,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
     engines = build_engines(config, roster)
     devices = device_budgets(config, roster)
     store = await asyncio.to_thread(open_store, config.workspace / STORE_FILE)
+    governor = governor_of(config, store)
     fleet = Fleet(
         engines,
         Limits(
@@ -75,6 +78,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         save_profile=store.save_profile,
         record_run=store.record_run,
         available=lambda: available_bytes(devices),
+        purse=governor,
     )
     ensemble = Ensemble(
         fleet,
@@ -87,8 +91,11 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
             config.refine.timeout_s,
             terms=lambda student: terms_of(student, config, roster),
             log=store.examples.append,
+            force_arbiter=lambda: governor.settings.force_arbiter,
+            enabled=lambda: governor.settings.refinement,
         ),
     )
+    await asyncio.to_thread(governor.start)
     fleet.start()
     watch = asyncio.create_task(_watch_hardware(store), name="hardware snapshots")
     try:
@@ -98,6 +105,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
             store,
             fleet,
             ensemble,
+            governor,
             MemoryBudget(devices[0].bytes, devices[0].source),
             time.time(),
         )
@@ -106,7 +114,14 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         with suppress(asyncio.CancelledError):
             await watch
         await fleet.close()
+        await asyncio.to_thread(governor.close)
         await asyncio.to_thread(store.close)
+
+
+def governor_of(config: Config, store: Store) -> Governor:
+    """Return the governor of a workspace, not started. Models behind an OpenAI-shaped endpoint may cost money."""
+    paid = {name: engine.prices for name, engine in config.engines.items() if engine.kind == "openai_api"}
+    return Governor(store.spending, config.governor, paid)
 
 
 def memory_budget(config: Config) -> MemoryBudget:

@@ -6,7 +6,8 @@
     │   ├── EngineMissing           an engine is not installed or not reachable
     │   ├── ModelBroken             a model file cannot be read or loaded
     │   ├── DoesNotFit              no room for the model, now or ever
-    │   └── StoreUnavailable        the store cannot be read or written
+    │   ├── StoreUnavailable        the store cannot be read or written
+    │   └── SpendingLimit           the governor does not let a call be paid for
     ├── CallerError             whoever asked the question
     │   ├── UnknownModel            no model, student or role of that name
     │   ├── PromptTooLong           the prompt does not fit the context
@@ -66,6 +67,10 @@ class DoesNotFit(OperatorError):
 
 class StoreUnavailable(OperatorError):
     code = "store_unavailable"
+
+
+class SpendingLimit(OperatorError):
+    code = "spending_limit"
 
 
 class CallerError(StudiumError):

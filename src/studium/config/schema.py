@@ -27,6 +27,8 @@ BodyBytes = Annotated[int, Size(least=1024)]
 Plain = Annotated[str, Text()]
 Prompt = Annotated[str, Text("text of at most 100,000 characters")]
 Count = Annotated[int, Whole(1)]
+Money = Annotated[float | None, Number(0, 1e9)]
+GpuSeconds = Annotated[float | None, Number(0, 1e9)]
 Environment = Annotated[
     str | None,
     Text(
@@ -217,6 +219,27 @@ class StudentConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GovernorConfig:
+    """What may be spent: US dollars for paid models, seconds on a GPU for local ones; None: no cap.
+
+    A `session` is a training session or what a caller calls one. `max_tokens` is how long the answer of a paid
+    model may be where nobody said and a cap in dollars is set. All else can be changed while running.
+    """
+
+    usd_per_request: Money = None
+    usd_per_hour: Money = None
+    usd_per_day: Money = None
+    usd_per_session: Money = None
+    gpu_s_per_request: GpuSeconds = None
+    gpu_s_per_hour: GpuSeconds = None
+    gpu_s_per_day: GpuSeconds = None
+    gpu_s_per_session: GpuSeconds = None
+    refinement: Annotated[bool, YesNo()] = True
+    force_arbiter: Annotated[bool, YesNo()] = False
+    max_tokens: Count = 1024
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: Annotated[str, Choice(LOG_LEVELS)] = "info"
 
@@ -233,4 +256,5 @@ class Settings:
     engines: Mapping[str, EngineConfig] = field(default_factory=dict[str, EngineConfig])
     models: tuple[ModelConfig, ...] = ()
     students: tuple[StudentConfig, ...] = ()
+    governor: GovernorConfig = GovernorConfig()
     log: LogConfig = LogConfig()

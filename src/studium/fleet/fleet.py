@@ -10,13 +10,14 @@ from dataclasses import replace
 from itertools import count
 
 from studium.engines.protocol import Engine
-from studium.errors import EngineDied, PromptTooLong, StudiumError
+from studium.errors import EngineDied, PromptTooLong, SpendingLimit, StudiumError
 from studium.fleet.elsewhere import peak_bytes
 from studium.fleet.expectation import Coming, Expectation
 from studium.fleet.lease import Lease, Leases, lease_model
 from studium.fleet.limits import Limits, difference
 from studium.fleet.plan import plan
 from studium.fleet.profiles import Profiles, profile_key
+from studium.fleet.purse import Allowance, Bill, NoLimits, Purse, ask_of
 from studium.fleet.refusals import too_long_for_smaller_shape
 from studium.fleet.residency import Planner, Residency
 from studium.fleet.tenancy import LEASE, Grant
@@ -40,8 +41,9 @@ class Seat:
     `last_run` is what the last ask cost, measured; it is there once `generate` has ended, also badly.
     """
 
-    def __init__(self, fleet: "Fleet", student: Student, grant: Grant) -> None:
+    def __init__(self, fleet: "Fleet", student: Student, grant: Grant, bill: Bill | None = None) -> None:
         self._fleet = fleet
+        self._bill = bill
         self._student = student
         self._grant = grant
         self.load_seconds = grant.load_seconds
@@ -51,16 +53,19 @@ class Seat:
     async def generate(self, ask: Ask) -> AsyncGenerator[Piece | Reply, None]:
         """Yield what the student says, its own prompt and sampling applied; then the Reply.
 
-        Raises what the engine raises; the run is recorded either way.
+        Raises SpendingLimit where it may not be paid for, and what the engine raises; the run is recorded
+        either way.
         """
         began, reply, error_code = time.monotonic(), None, "withdrawn"
         model = self._grant.model
         engine = self._fleet.engines[model.engine]
         try:
-            async with aclosing(engine.generate(model, as_student(self._student, ask))) as pieces:
+            allowed = self._allow(as_student(self._student, ask))
+            async with allowed, aclosing(engine.generate(model, allowed.ask)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Reply):
                         reply = piece
+                        allowed.got(reply)
                     yield piece
         except StudiumError as error:
             self.died = isinstance(error, EngineDied)
@@ -69,18 +74,28 @@ class Seat:
                 raise too_long_for_smaller_shape(self._student.model, model, error) from error
             raise
         finally:
-            self.last_run = await self._fleet.record(
-                self._student,
-                self._grant,
-                reply,
-                seconds=time.monotonic() - began,
-                load_seconds=self.load_seconds,
-                error_code="" if reply else error_code,
-            )
+            if error_code != SpendingLimit.code:  # else the model was not run
+                self.last_run = await self._fleet.record(
+                    self._student,
+                    self._grant,
+                    reply,
+                    seconds=time.monotonic() - began,
+                    load_seconds=self.load_seconds,
+                    error_code="" if reply else error_code,
+                )
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        """Return one vector per text. Raises Unsupported where the model gives none."""
-        return await self._fleet.engines[self._grant.model.engine].embed(self._grant.model, texts)
+        """Return one vector per text. Raises Unsupported where the model gives none, SpendingLimit."""
+        allowed = self._allow(ask_of(texts))
+        async with allowed:
+            vectors = await self._fleet.engines[self._grant.model.engine].embed(self._grant.model, texts)
+            allowed.got(vectors)
+            return vectors
+
+    def _allow(self, ask: Ask) -> Allowance:
+        model = self._grant.model
+        on_gpu = self._fleet.residency.limits.on_gpu(model, self._fleet.engines[model.engine].capabilities)
+        return self._fleet.purse.allow(self._student.name, model, ask, bill=self._bill, on_gpu=on_gpu)
 
 
 class Fleet:
@@ -96,8 +111,10 @@ class Fleet:
         record_run: Callable[[StudentRun], None],
         available: Callable[[], Mapping[str, int]] | None = None,
         planner: Planner = plan,
+        purse: Purse | None = None,
     ) -> None:
         self.engines = engines
+        self.purse = purse or NoLimits()
         self.profiles = Profiles(known, save_profile)
         self._leases = Leases(leave_s=limits.leave_s, quiet_s=limits.quiet_s)
         self.residency = Residency(
@@ -125,12 +142,13 @@ class Fleet:
         timeout_s: float,
         priority: Priority = Priority.INTERACTIVE,
         least_context_tokens: int | None = None,
+        bill: Bill | None = None,
     ) -> AsyncIterator[Seat]:
         """Hold a place at the student's model; loads it, and makes room for it, if need be.
 
         `least_context_tokens` is what the ask can do with should the model run out of memory as it is
-        loaded (see `tokens_at_most`); None: all its context. Raises EngineTimeout, DoesNotFit,
-        UnknownModel, ModelBroken or EngineMissing.
+        loaded (see `tokens_at_most`); None: all its context. What the student says is charged to `bill`.
+        Raises EngineTimeout, DoesNotFit, UnknownModel, ModelBroken or EngineMissing.
         """
         grant = await self.residency.take(
             student.model,
@@ -138,7 +156,7 @@ class Fleet:
             timeout_s=timeout_s,
             least_context_tokens=least_context_tokens,
         )
-        seat = Seat(self, student, grant)
+        seat = Seat(self, student, grant, bill)
         try:
             yield seat
         finally:

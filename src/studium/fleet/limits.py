@@ -38,6 +38,12 @@ class Limits:
         """The budgets of all devices together."""
         return sum(device.bytes for device in self.homes)
 
+    def on_gpu(self, model: ModelSpec, capabilities: Capabilities) -> bool:
+        """Say whether a model in memory works on a GPU of ours; one that its engine places is taken to."""
+        if not capabilities.manages_memory:
+            return False
+        return model.gpu_layers > 0 if capabilities.places_models else self.homes[0].kind is DeviceKind.GPU
+
     def profile_device(self, device: str) -> str:
         """Return what profiles call a device: nothing where there is only one to be on."""
         return device if len(self.devices) > 1 else ""

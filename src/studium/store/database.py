@@ -25,7 +25,7 @@ def open_database(path: Path) -> Engine:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        database = create_engine(f"sqlite:///{path}", module=_sqlite_module())
+        database = create_engine(f"sqlite:///{path}", module=sqlite_module())
         event.listen(database, "connect", _prepare)
         with database.begin() as connection:
             migrate(connection)
@@ -44,7 +44,7 @@ def open_read_only(path: Path) -> Engine:
 
     Blocks at the first query, which raises DBAPIError where the file cannot be read.
     """
-    module = _sqlite_module()
+    module = sqlite_module()
     address = f"{path.absolute().as_uri()}?mode=ro"
 
     def connect() -> Any:
@@ -53,7 +53,8 @@ def open_read_only(path: Path) -> Engine:
     return create_engine("sqlite://", creator=connect, module=module, poolclass=NullPool)
 
 
-def _sqlite_module() -> ModuleType:
+def sqlite_module() -> ModuleType:
+    """Return the SQLite that is used: the wheel's where there is one."""
     try:
         import pysqlite3.dbapi2 as module
     except ImportError:

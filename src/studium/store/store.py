@@ -14,6 +14,7 @@ from studium.store import schema
 from studium.store.database import open_database
 from studium.store.examples import ExampleLog
 from studium.store.profiles import profile_row, read_profiles
+from studium.store.spending import Spending
 from studium.store.writer import BatchWriter, Row
 
 BYTES_PER_MB = 1e6
@@ -25,6 +26,7 @@ class Store:
     def __init__(self, database: Engine, workspace: Path) -> None:
         self._database = database
         self.examples = ExampleLog(database, workspace)
+        self.spending = Spending(database)
         self._writer = BatchWriter(database)
 
     @property
@@ -69,6 +71,7 @@ class Store:
     def close(self) -> bool:
         """Write what is queued and close the database; False where rows could not be written."""
         complete = self._writer.close()
+        self.spending.close()
         self._database.dispose()
         return complete
 
