@@ -48,6 +48,12 @@ class Calibration:
             return confidence
         return _squash(self.slope * _logit(confidence) + self.offset)
 
+    def before(self, calibrated: float) -> float:
+        """Return the computed confidence of which `of` makes this one: curves are fitted to what was computed."""
+        if not self.pairs:
+            return calibrated
+        return _squash((_logit(calibrated) - self.offset) / self.slope)
+
 
 @dataclass(frozen=True, slots=True)
 class Bin:

@@ -30,10 +30,11 @@ NEAR_IN_MEANING = 0.6
 _MEMORY = 50
 """Questions after which a centroid stops slowing down: it follows what is asked of late."""
 
-_SMALL_WORDS = frozenset(
-    """a an and are as at be by can could do does for from give has have how i if in into is it its me my of on or
-    please should so that the their them then there these this to was we were what which will with would you your""".split()  # noqa: SIM905
+_SMALL_WORDS = (
+    "a an and are as at be by can could do does for from give has have how i if in into is it its me my of on or "
+    "please should so that the their them then there these this to was we were what which will with would you your"
 )
+_SMALL = frozenset(_SMALL_WORDS.split())
 
 Sparse = Mapping[int, float]
 
@@ -159,7 +160,7 @@ def _words(question: str) -> list[str]:
         text = f"{text[:READ_CHARACTERS]} {text[-READ_CHARACTERS:]}"
     lowered = "".join("0" if c.isdigit() else c if c.isalpha() else " " for c in text.casefold())
     words = lowered.split()
-    return [word for word in words if word not in _SMALL_WORDS] or words
+    return [word for word in words if word not in _SMALL] or words
 
 
 def _count_words(cluster: Cluster, question: str) -> None:

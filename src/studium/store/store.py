@@ -11,8 +11,10 @@ from studium.records.hardware import HardwareSnapshot
 from studium.records.profiles import ModelProfile
 from studium.records.runs import RequestRecord, StudentRun
 from studium.store import schema
+from studium.store.answers import AnswerLog
 from studium.store.database import open_database
 from studium.store.examples import ExampleLog
+from studium.store.grades import GradeLog
 from studium.store.profiles import profile_row, read_profiles
 from studium.store.spending import Spending
 from studium.store.writer import BatchWriter, Row
@@ -28,6 +30,8 @@ class Store:
         self.examples = ExampleLog(database, workspace)
         self.spending = Spending(database)
         self._writer = BatchWriter(database)
+        self.answers = AnswerLog(database, self._writer)
+        self.grades = GradeLog(database, self._writer)
 
     @property
     def trouble(self) -> str:

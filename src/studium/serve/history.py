@@ -1,0 +1,233 @@
+"""What a workspace has learned of its students: kinds, reliability and calibration, from its store and back into it.
+
+`kind`, `known` and `calibrated` are the `Experience` of a question's path: in memory, nothing is waited for. What was
+answered is handed to `answered`, which only queues it; `work` grades and keeps it behind the request's back, and
+takes in what others (feedback, calibration, another process) have added to the store.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from studium.domains.catalogue import all_domains
+from studium.domains.protocol import Domain
+from studium.errors import BadRequest, CallerError
+from studium.records.answers import Answer, AnswerStatus, Query
+from studium.records.grades import WHOLE, Feedback, KeptAnswer, Rating
+from studium.records.models import Student
+from studium.serve.calibration import Calibration, Pair, fit
+from studium.serve.calls import Known
+from studium.serve.experience import family_of
+from studium.serve.fingerprint import fingerprint
+from studium.serve.grading import judged, kept, rated, verified
+from studium.serve.kinds import Cluster, Kinds
+from studium.serve.reliability import Reliability
+from studium.store import Store
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 2.0
+TIDY_S = 3600.0
+MOST_WAITING = 1000
+"""Answers that wait to be learned from; beyond, the oldest are let go rather than memory filled."""
+
+CALIBRATING = "calibrate-"
+"""Begins the request ids of `studium models calibrate`, which grades what it asks itself."""
+
+Json = dict[str, Any]
+Embed = Callable[[str], Awaitable[Sequence[float]]]
+
+
+class UnknownAnswer(CallerError):
+    """No kept answer has that id, or another caller was given it."""
+
+    code = "unknown_answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What may be kept of answers, for how long (seconds), and how much in all."""
+
+    questions: bool = True
+    seconds: float = 30 * 86_400.0
+    most_bytes: int = 256 << 20
+
+
+class History:
+    """Experience that grows. `embed` gives a question's embedding if that costs no load now, else nothing."""
+
+    def __init__(
+        self,
+        store: Store,
+        students: Mapping[str, Student],
+        keeping: Keeping | None = None,
+        *,
+        embed: Embed | None = None,
+    ) -> None:
+        self._store = store
+        self._students = students
+        self.keeping = keeping or Keeping()
+        self._embed = embed
+        self.models = {name: fingerprint(student) for name, student in students.items()}
+        self.kinds = Kinds(
+            map(_cluster, store.answers.kinds()), save=self._save, keep_words=self.keeping.questions
+        )
+        self._waiting: deque[tuple[Query, Answer, float]] = deque(maxlen=MOST_WAITING)
+        self._called = asyncio.Event()
+        self.reliability = Reliability((), students, self.models)
+        self.calibration = Calibration()
+        self._newest_grade = 0
+        self.refresh()
+
+    # On the path of a question: nothing here waits.
+
+    def kind(self, question: str, domain: str) -> str:
+        return self.kinds.of(question, domain)
+
+    def known(self, student: Student, kind: str) -> Known:
+        return self.reliability.known(student, kind, family_of(student))
+
+    def calibrated(self, confidence: float) -> float:
+        return self.calibration.of(confidence)
+
+    def answered(self, query: Query, answer: Answer) -> None:
+        """Hand over what was answered. Never waits."""
+        if query.request_id.startswith(CALIBRATING) or answer.notes.get("cache"):
+            return
+        self._waiting.append((query, answer, time.time()))
+        self._called.set()
+
+    # Behind its back.
+
+    async def work(self) -> None:
+        """Learn from what comes until cancelled."""
+        tidied = -TIDY_S
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._called.wait()
+            except TimeoutError:
+                pass
+            self._called.clear()
+            try:
+                await self.catch_up()
+                if time.monotonic() - tidied >= TIDY_S:
+                    tidied = time.monotonic()
+                    await asyncio.to_thread(self.tidy)
+            except Exception:  # what is learned must not end the learning, and never a question
+                log.exception("learning from what was answered went wrong")
+                await asyncio.sleep(LOOK_S)
+
+    async def catch_up(self) -> None:
+        """Learn from all that waits, and from what others have added."""
+        while self._waiting:
+            query, answer, at = self._waiting.popleft()
+            meaning = await self._meaning(query.question, answer)
+            kind = self.kinds.learn(query.question, _domain_name(answer), meaning)
+            await asyncio.to_thread(self._learn, query, replace(answer, kind=kind), at)
+        await asyncio.to_thread(self.refresh)
+
+    def refresh(self) -> None:
+        """Fold new grades in and take over the counts. Blocks. Raises StoreUnavailable."""
+        grades = self._store.grades
+        if (newest := grades.fold()) == self._newest_grade:
+            return
+        self.reliability = Reliability(grades.counts(), self._students, self.models)
+        pairs = [Pair(*one) for one in grades.confidences(WHOLE)]
+        self.calibration = fit(pairs)
+        self._newest_grade = newest
+
+    def tidy(self) -> None:
+        """Remove answers that were kept long enough, and grades beyond what is kept of them."""
+        keep_s = self.keeping.seconds if self.keeping.questions else 0.0
+        self._store.answers.tidy(time.time() - keep_s, self.keeping.most_bytes)
+        self._store.grades.tidy()
+
+    def rate(self, feedback: Feedback) -> Json:
+        """Write feedback and grade by it; return what came of it. On disk when this returns. Blocks.
+
+        Raises UnknownAnswer, BadRequest, StoreUnavailable.
+        """
+        answer = self._find(feedback)
+        grades = rated(answer, feedback, _domain(answer))
+        number = self._store.grades.add_feedback(feedback, grades)
+        self.refresh()
+        return {
+            "id": number,
+            "request_id": feedback.request_id,
+            "rating": feedback.rating.value,
+            "kind": answer.kind,
+            "grades": {one.student: one.score for one in grades if one.student != WHOLE},
+            "comparable": feedback.rating is not Rating.CORRECTED or bool(grades),
+        }
+
+    async def _meaning(self, question: str, answer: Answer) -> Sequence[float]:
+        if self._embed is None or _domain_name(answer):
+            return ()
+        try:
+            return await self._embed(question)
+        except Exception as error:  # kinds by letters are good enough for now
+            log.info("no embedding of a question: %s", error)
+            return ()
+
+    def _learn(self, query: Query, answer: Answer, at: float) -> None:
+        seen = kept(
+            query, answer, at=at, computed=self.calibration.before(answer.confidence), models=self.models
+        )
+        self._store.grades.add([*verified(seen, _domain(seen)), *judged(seen, _scores_by_judge(answer))])
+        if self.keeping.questions and query.request_id:
+            self._store.answers.keep(seen)
+
+    def _find(self, feedback: Feedback) -> KeptAnswer:
+        found = self._store.answers.find(feedback.request_id, feedback.api_key_name)
+        if found is not None:
+            return found
+        if not self.keeping.questions:
+            raise BadRequest(
+                "no questions are kept here, so there is no answer to give feedback on",
+                expected="a Studium with store.keep_questions: yes",
+                try_next="set store.keep_questions in studium.yaml, and ask again",
+            )
+        raise UnknownAnswer(
+            f"there is no answer {feedback.request_id[:64]!r} of yours",
+            expected=f"the request_id of an answer you were given in the last {self.keeping.seconds / 86400:g} days",
+            try_next='studium ask "..." --explain shows it; by HTTP it is the header x-request-id',
+        )
+
+    def _save(self, cluster: Cluster) -> None:
+        body = {
+            "trigrams": sorted(cluster.trigrams.items()),
+            "meaning": cluster.meaning,
+            "words": cluster.words,
+        }
+        self._store.answers.save_kind(cluster.name, cluster.size, body)
+
+
+def _cluster(row: tuple[str, int, Mapping[str, Any]]) -> Cluster:
+    name, size, body = row
+    trigrams = {int(bucket): float(weight) for bucket, weight in body["trigrams"]}
+    return Cluster(name, trigrams, size, tuple(body["meaning"]), dict(body["words"]))
+
+
+def _domain_name(answer: Answer) -> str | None:
+    return answer.domain if answer.domain in all_domains() else None
+
+
+def _domain(answer: KeptAnswer) -> Domain | None:
+    return all_domains().get(answer.domain)
+
+
+def _scores_by_judge(answer: Answer) -> dict[str, float]:
+    """Return what the judge thought of each member, its own answer left out; nothing where it could not tell."""
+    note = answer.notes.get("judge")
+    if answer.status is not AnswerStatus.ANSWERED or not isinstance(note, Mapping) or not note.get("decided"):
+        return {}
+    return {
+        one["student"]: one["score"]
+        for one in note["ranking"]
+        if one["score"] is not None and one["student"] != note["judge"]
+    }

@@ -1,0 +1,98 @@
+"""Answers kept for a while, so that feedback can be given on them; and the kinds of questions there have been.
+
+Queued behind the request's back. Old ones are removed by age, then by size, the oldest first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from sqlalchemy import Engine, delete, func, select
+
+from studium.records.grades import KeptAnswer, KeptMember
+from studium.store import schema
+from studium.store.writer import BatchWriter, Row
+
+_TIDY_AT_ONCE = 500
+
+
+class AnswerLog:
+    """The kept answers of one workspace. `keep` never waits; the other calls block for the disk."""
+
+    def __init__(self, database: Engine, writer: BatchWriter) -> None:
+        self._database = database
+        self._writer = writer
+
+    def keep(self, answer: KeptAnswer) -> None:
+        """Queue one answer."""
+        members = orjson.dumps([asdict(one) for one in answer.members]).decode()
+        size = len(members) + len(answer.question) + len(answer.text)
+        self._writer.add(Row(schema.answers, {**answer.as_row(), "members": members, "bytes": size}))
+
+    def find(self, request_id: str, api_key_name: str) -> KeptAnswer | None:
+        """Return the newest answer of that id that this key was given, one still queued included; else None."""
+        self._writer.flush()
+        rows = schema.answers
+        query = (
+            select(rows)
+            .where(rows.c.request_id == request_id, rows.c.api_key_name == api_key_name)
+            .order_by(rows.c.id.desc())
+            .limit(1)
+        )
+        with self._database.connect() as connection:
+            found = connection.execute(query).mappings().first()
+        return None if found is None else _answer({**found})
+
+    def latest(self, api_key_name: str) -> str | None:
+        """Return the id of the newest answer that this key was given."""
+        rows = schema.answers
+        query = select(rows.c.request_id).where(rows.c.api_key_name == api_key_name)
+        with self._database.connect() as connection:
+            return connection.scalar(query.order_by(rows.c.id.desc()).limit(1))
+
+    def tidy(self, before: float, most_bytes: int) -> int:
+        """Remove what is older than `before` (seconds since the epoch), then the oldest beyond `most_bytes`.
+
+        Returns how many were removed. Works in small transactions, so that nobody waits for it.
+        """
+        removed = 0
+        while victims := self._victims(before, most_bytes):
+            with self._database.begin() as connection:
+                connection.execute(delete(schema.answers).where(schema.answers.c.id.in_(victims)))
+            removed += len(victims)
+        return removed
+
+    def save_kind(self, name: str, size: int, body: Mapping[str, Any]) -> None:
+        """Queue a kind of question as it is now."""
+        values = {"name": name, "size": size, "body": orjson.dumps(body).decode()}
+        self._writer.add(Row(schema.question_kinds, values, key="name"))
+
+    def kinds(self) -> list[tuple[str, int, Mapping[str, Any]]]:
+        """Return the kinds kept, as they were saved: name, size and body."""
+        table = schema.question_kinds
+        with self._database.connect() as connection:
+            rows = connection.execute(select(table.c.name, table.c.size, table.c.body))
+            return [(name, size, orjson.loads(body)) for name, size, body in rows]
+
+    def _victims(self, before: float, most_bytes: int) -> list[int]:
+        rows = schema.answers
+        with self._database.connect() as connection:
+            old = select(rows.c.id).where(rows.c.at < before).limit(_TIDY_AT_ONCE)
+            if found := list(connection.scalars(old)):
+                return found
+            excess = (connection.scalar(select(func.sum(rows.c.bytes))) or 0) - most_bytes
+            oldest = connection.execute(
+                select(rows.c.id, rows.c.bytes).order_by(rows.c.id).limit(_TIDY_AT_ONCE)
+            )
+            for number, size in oldest if excess > 0 else ():
+                if excess <= 0:
+                    break
+                found.append(number)
+                excess -= size
+        return found
+
+
+def _answer(row: Mapping[str, Any]) -> KeptAnswer:
+    fields = {name: row[name] for name in KeptAnswer.__slots__ if name != "members"}
+    return KeptAnswer(**fields, members=tuple(KeptMember(**one) for one in orjson.loads(row["members"])))
