@@ -7,7 +7,19 @@ from collections.abc import Sequence
 import typer
 import typer.main
 
-from studium.cli import ask, bench, configuration, doctor, intents, lease, models, session, students, version
+from studium.cli import (
+    ask,
+    bench,
+    compare_ensembles,
+    configuration,
+    doctor,
+    intents,
+    lease,
+    models,
+    session,
+    students,
+    version,
+)
 from studium.cli.failures import report, report_bug
 from studium.cli.group import Commands
 from studium.errors import StudiumError
@@ -24,6 +36,7 @@ app = typer.Typer(
     'Example: studium ask "What is 47 + 58?" --explain',
 )
 app.command("ask")(ask.ask)
+app.command("compare-ensembles")(compare_ensembles.compare_ensembles)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.command("lease")(lease.lease)

@@ -20,7 +20,7 @@ MOST_COLUMNS = 60
 MOST_PROPOSALS = 200
 LONGEST_TEXT = 2_000
 
-_STYLE = """
+STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1e;background:#fff}
 h1{font-size:1.5rem;margin-bottom:0}h2{font-size:1.1rem;margin-top:2rem}svg{width:100%;height:auto}
 svg text{font-size:11px;fill:#555}.grid{stroke:#ddd}.a{fill:#2f6fb0}.b{fill:#9cc3e6}circle{fill:#2f6fb0}
@@ -68,7 +68,7 @@ def report_page(
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(plan.name)}</title><style>{_STYLE}</style></head><body>\n"
+        f"<title>{escape(plan.name)}</title><style>{STYLE}</style></head><body>\n"
         + "\n".join(sections)
         + "\n</body></html>\n"
     )

@@ -6,6 +6,7 @@ from studium.serve.calls import Brief, Strategy
 from studium.serve.strategies.cascade import cascade
 from studium.serve.strategies.committee import committee
 from studium.serve.strategies.debate import debate
+from studium.serve.strategies.everyone import everyone
 from studium.serve.strategies.single import single
 
 STRATEGIES: dict[str, Callable[[Brief], Strategy]] = {
@@ -13,4 +14,5 @@ STRATEGIES: dict[str, Callable[[Brief], Strategy]] = {
     "committee": committee,
     "cascade": cascade,
     "debate": debate,
+    "everyone": everyone,
 }

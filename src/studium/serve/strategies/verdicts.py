@@ -24,7 +24,12 @@ def _source(brief: Brief, name: str) -> Source:
 
 def judge(brief: Brief, replies: Sequence[MemberReply], flags: tuple[str, ...]) -> Verdict:
     """Return the weightiest answer, else the best of what is left: a decline, then a part of an answer."""
-    groups = panel_of(brief).groups(replies)
+    return verdict_of(brief, panel_of(brief), replies, flags)
+
+
+def verdict_of(brief: Brief, panel: Panel, replies: Sequence[MemberReply], flags: tuple[str, ...]) -> Verdict:
+    """Do the same by the weights of another panel."""
+    groups = panel.groups(replies)
     if groups:
         leader = groups[0]
         return Verdict(
