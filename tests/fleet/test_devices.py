@@ -10,7 +10,7 @@ from studium.errors import DoesNotFit
 from studium.fleet.limits import homes_of, placed, stepped_down
 from studium.fleet.profiles import profile_key
 from studium.records.hardware import DeviceBudget, DeviceKind
-from studium.records.models import Capabilities, ModelSpec
+from studium.records.models import Capabilities, ModelSpec, Residence
 from studium.records.runs import StudentRun
 
 CARD = DeviceBudget("card", DeviceKind.GPU, 8 * MIB, "for a test", gpu=1)
@@ -111,3 +111,25 @@ async def test_how_slow_a_device_is_is_learned_and_replaces_what_was_declared():
         assert (near.device, near.slowdown) == ("near", 1.0)
         assert far.slowdown == pytest.approx(slow / quick, rel=0.2)
         assert h.fleet.run_seconds(student("a")) == pytest.approx(quick, rel=0.2)
+
+
+async def test_a_model_whose_engine_places_it_is_counted_where_it_is():
+    devices = (
+        DeviceBudget("card", DeviceKind.GPU, 50 * MIB, "for a test", gpu=0),
+        DeviceBudget("ram", DeviceKind.CPU, 100 * MIB, "for a test", offload=True),
+    )
+    async with house({"a": script(40), "b": script(40)}, devices=devices) as h:
+        h.engine.capabilities = Capabilities(manages_memory=True)  # as Ollama, which chooses by itself
+        load = h.engine.load
+
+        async def chosen(model: ModelSpec, *, timeout_s: float) -> Residence:
+            residence = await load(model, timeout_s=timeout_s)
+            return replace(residence, vram_bytes=residence.resident_bytes if model.name == "b" else 0)
+
+        h.engine.load = chosen  # type: ignore[method-assign]
+        for _ in range(2):
+            await h.ask(student("a"))
+            await h.ask(student("b"))
+            assert h.fleet.residency.whereabouts() == {"a": "ram", "b": "card"}
+            await h.fleet.unload(student("a").model)
+        assert [one.reserved_bytes for one in h.fleet.devices()] == [40 * MIB, 0]

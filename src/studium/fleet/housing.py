@@ -22,6 +22,7 @@ from studium.fleet.profiles import Profiles
 from studium.fleet.situation import TenantState
 from studium.fleet.tenancy import LEASE, House, Housed, Kept
 from studium.records.answers import MemoryMove, MoveKind
+from studium.records.hardware import DeviceKind
 from studium.records.models import ModelSpec, Residence
 
 MOST_MOVES_KEPT = 1_000
@@ -139,6 +140,7 @@ class Housing:
 
     def _loaded(self, tenant: Housed, residence: Residence, seconds: float, reason: str) -> None:
         self.changes += 1
+        self._found(tenant, residence)
         tenant.load_seconds = seconds
         tenant.idle_since = tenant.loaded_at = self._clock()
         resident_bytes = residence.vram_bytes or residence.resident_bytes
@@ -155,6 +157,18 @@ class Housing:
             self.begin_unload(tenant, "nobody wants it any more")
         else:
             tenant.state = TenantState.RESIDENT
+
+    def _found(self, tenant: Housed, residence: Residence) -> None:
+        """Count a model where it is, if its engine chose: on a GPU if any of it is there, else in main memory."""
+        chooses = not self._engines[tenant.model.engine].capabilities.places_models
+        if not chooses or residence.vram_bytes is None:
+            return
+        kind = DeviceKind.GPU if residence.vram_bytes else DeviceKind.CPU
+        kinds = {home.name: home.kind for home in self._house.limits.homes}
+        if kinds[tenant.device] is not kind and kind in kinds.values():
+            tenant.device = next(name for name, one in kinds.items() if one is kind)
+            tenant.bytes = 0  # what was set aside was for the other device; what it holds here follows
+            self._house.found_on[tenant.name] = tenant.device
 
     def _ran_out(self, tenant: Housed, error: DoesNotFit, free: int | None, reason: str) -> None:
         """Out of memory: learn it, step down once, and then refuse with the reason."""

@@ -109,8 +109,13 @@ class Outlook:
             )
 
     def homes(self, model: ModelSpec) -> list[DeviceBudget]:
-        """Return the devices `model` may live on, the preferred first."""
-        return homes_of(model, self._engines[model.engine].capabilities, self._house.limits.homes)
+        """Return the devices `model` may live on, the preferred first.
+
+        Of an engine that decides by itself it is the one where it put the model last.
+        """
+        found = self._house.found_on.get(model.name)
+        known = [home for home in self._house.limits.homes if home.name == found]
+        return known or homes_of(model, self._engines[model.engine].capabilities, self._house.limits.homes)
 
     def need_bytes(self, actual: ModelSpec, home: DeviceBudget) -> int | None:
         """Return what was learned of a model's memory on a device; None where it has to be estimated.

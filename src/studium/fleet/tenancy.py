@@ -95,7 +95,9 @@ class Hint:
 
 @dataclass(slots=True)
 class House:
-    """All of it. `taken` is what other programs hold of each device's budget, as last measured."""
+    """All of it. `taken` is what other programs hold of each device's budget, as last measured; `found_on` the
+    device on which an engine that places models itself was seen to put one.
+    """
 
     limits: Limits
     waiting: dict[int, WaitingAsk] = field(default_factory=dict[int, WaitingAsk])
@@ -106,6 +108,7 @@ class House:
     demand: Demand = field(default_factory=Demand)
     served_at: dict[Priority, float] = field(default_factory=dict[Priority, float])
     left_at: dict[str, float] = field(default_factory=dict[str, float])
+    found_on: dict[str, str] = field(default_factory=dict[str, str])
 
     def reserved_bytes(self, device: str | None = None) -> int:
         """Return the memory set aside for all tenants now, on one device or on all."""
