@@ -1,14 +1,17 @@
 """All channels of a workspace: kept across restarts, owned by one server, bounded in number."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.web.conftest import answer_of
 
 from studium.errors import BadRequest, CallerError, OperatorError
-from studium.intents import IntentState, open_channel
+from studium.intents import IntentState, layout, open_channel
+from studium.intents.channel import intent_file
 from studium.intents.channels import UnknownChannel, keep_channels
+from studium.intents.ring import opened
 from studium.intents.settings import MOST_CHANNELS, Settings
 from studium.records.answers import Answer, Query
 
@@ -99,9 +102,37 @@ async def test_a_deleted_channel_is_gone_for_good_and_its_readers_are_told(tmp_p
             channel.observe("a wolf")
             await channels.delete("npc")
             assert channel.read().state is IntentState.REMOVED
+            with pytest.raises(BadRequest, match="there is no channel"):
+                channel.observe("told into a file nobody reads")
         with pytest.raises(UnknownChannel):
             channels.state("npc")
         assert [path.name for path in (tmp_path / "intents").iterdir()] == ["owner.lock"]
+
+
+async def test_an_observer_goes_on_with_a_channel_made_anew(tmp_path):
+    async with keep_channels(tmp_path, echo) as channels:
+        channels.put("npc", NPC)
+        with open_channel(tmp_path, "npc") as channel:
+            channel.observe("a wolf")
+            await channels.delete("npc")
+            channels.put("npc", NPC)
+            channel.observe("a bear")
+            async with asyncio.timeout(15):
+                while channel.read().text != "do a bear":
+                    await asyncio.sleep(0.005)
+
+
+async def test_after_a_restart_of_the_machine_old_intents_are_forgotten(tmp_path):
+    async with keep_channels(tmp_path, echo) as channels:
+        channels.put("npc", NPC)
+        channels.observe("npc", "a wolf")
+        async with asyncio.timeout(15):
+            while channels.state("npc")["intent"]["state"] != "fresh":
+                await asyncio.sleep(0.005)
+    with closing(opened(intent_file(tmp_path, "npc"), writable=True)) as ring:
+        ring.map[layout.BOOT_AT : layout.BOOT_AT + 16] = b"an earlier boot."
+    async with keep_channels(tmp_path, echo) as channels:
+        assert channels.state("npc")["intent"]["state"] == "empty"
 
 
 async def test_there_is_a_limit_to_channels(tmp_path):

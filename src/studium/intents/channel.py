@@ -54,18 +54,13 @@ class Channel:
     def observe(self, text: str) -> None:
         """Tell the server what is the case now; only the newest counts. Microseconds after the first time.
 
-        One process observes a channel; others use the server's address. Raises BadRequest (too long), OperatorError
-        (another process observes it).
+        One process observes a channel; others use the server's address. Raises BadRequest (too long, or the channel is
+        no more), OperatorError (another process observes it).
         """
-        if self._observations is None:
-            path = observation_file(self._workspace, self.name)
-            with _explained(self._workspace, self.name):
-                ring = opened(path, writable=True)
-            self._claim.callback(ring.close)
-            self._claim.enter_context(claimed(path, f"observations of {self.name}"))
-            self._observations = ring
-        now_ns = time.monotonic_ns()
-        self._observations.publish(Frame(checked_text(text, "observation"), observed_ns=now_ns))
+        checked_text(text, "observation")
+        if self._observations is None or self._observations.is_retired:
+            self._observations = self._claimed_observations()
+        self._observations.publish(Frame(text, observed_ns=time.monotonic_ns()))
 
     def close(self) -> None:
         """Let go of the files."""
@@ -88,13 +83,26 @@ class Channel:
             before = seen(view_of(earlier, None), frame.written_ns)
         self._view, self._count = view_of(frame, before), frame.sequence
 
+    def _claimed_observations(self) -> Ring:
+        self._observations = None
+        self._claim.close()
+        path = observation_file(self._workspace, self.name)
+        with _explained(self._workspace, self.name), ExitStack() as stack:
+            ring = opened(path, writable=True)
+            stack.callback(ring.close)
+            stack.enter_context(claimed(path, f"observations of {self.name}"))
+            self._claim = stack.pop_all()
+        return ring
+
     def _reopened(self) -> bool:
         """Take up a new channel of the same name, where there is one."""
         with suppress(StudiumError):
             ring = _opened(self._workspace, self.name)
+            if ring.is_retired:  # its server was killed while it removed the channel
+                ring.close()
+                return False
             self._ring.close()
-            self._claim.close()
-            self._ring, self._observations, self._count = ring, None, -1
+            self._ring, self._count = ring, -1
             return True
         return False
 

@@ -120,11 +120,10 @@ class Channels:
     def _begin(self, name: str, settings: Settings) -> None:
         intents = created(intent_file(self._workspace, name), dressed(Frame("", empty=True), settings))
         observations = created(observation_file(self._workspace, name))
-        same_boot = intents.is_of_this_boot()
-        for ring in (intents, observations):
-            ring.adopt()
-        last = intents.newest() if same_boot else None
+        last = intents.newest() if intents.is_of_this_boot() else None
         intents.publish(dressed(last or Frame("", empty=True), settings))
+        for ring in (intents, observations):  # only now: nobody is to take old times for this boot's
+            ring.adopt()
         refresher = self._refreshers[name] = Refresher(settings, intents, observations, self._ask)
         self._tasks[name] = asyncio.create_task(refresher.run(), name=f"intents of {name}")
 
