@@ -13,6 +13,7 @@ from studium.cli import (
     compare_ensembles,
     configuration,
     doctor,
+    governor,
     intents,
     lease,
     models,
@@ -44,6 +45,7 @@ app.command("version")(version.version)
 app.add_typer(students.app, name="students")
 app.add_typer(session.app, name="session")
 app.add_typer(intents.app, name="intents")
+app.add_typer(governor.app, name="governor")
 app.add_typer(configuration.app, name="config")
 app.add_typer(bench.app, name="bench")
 

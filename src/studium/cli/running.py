@@ -28,8 +28,8 @@ def is_alive(url: str) -> bool:
     return running.is_alive(url)
 
 
-def post_lines(url: str, path: str, body: Json) -> Iterator[Json]:
-    """Post `body` and yield the JSON objects of the reply, one per line, as they come.
+def post_lines(url: str, path: str, body: Json | None) -> Iterator[Json]:
+    """Post `body` (None: only get) and yield the JSON objects of the reply, one per line, as they come.
 
     The key is taken from STUDIUM_API_KEY. Raises EngineMissing (nobody there), or the error the server tells.
     """
@@ -41,7 +41,8 @@ def post_lines(url: str, path: str, body: Json) -> Iterator[Json]:
     from studium.config.running import headers, refusal, told_error
 
     try:
-        request = Request(url.rstrip("/") + path, json.dumps(body).encode(), headers())
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(url.rstrip("/") + path, data, headers())
         with urlopen(request, timeout=TIMEOUT_S) as response:
             for line in response:
                 event = _event(line)
@@ -61,6 +62,11 @@ def post_lines(url: str, path: str, body: Json) -> Iterator[Json]:
 def post(url: str, path: str, body: Json) -> Json:
     """Post `body` and return the one JSON object of the reply. Raises as `post_lines` does."""
     return next(post_lines(url, path, body))
+
+
+def get(url: str, path: str) -> Json:
+    """Get one JSON object. Raises as `post_lines` does."""
+    return next(post_lines(url, path, None))
 
 
 def _event(line: bytes) -> Json:

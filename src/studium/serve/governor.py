@@ -9,10 +9,10 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from studium.config.schema import GovernorConfig, PriceConfig
@@ -21,7 +21,7 @@ from studium.fleet.fleet import TEMPLATE_TOKENS
 from studium.fleet.purse import Allowance, Bill, Charge, Unlimited
 from studium.records.messages import Ask, Embeddings, Reply
 from studium.records.models import ModelSpec
-from studium.records.spending import CAPS, MILLISECONDS, NOTHING, Amount, Refusal, Usage, Want
+from studium.records.spending import CAPS, MILLISECONDS, NOTHING, Amount, Change, Refusal, Usage, Want
 from studium.serve import governor_settings
 from studium.serve.governor_settings import Setting
 from studium.store.spending import Spending
@@ -42,6 +42,33 @@ class Standing:
     usage: tuple[Usage, ...]
     sessions: tuple[tuple[str, Amount], ...]
     assumed: Amount
+    changes: tuple[Change, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON, for `/api/config/governor` and `studium governor --json`."""
+        sources = {one.name: one.source for one in self.settings}
+        usage = [
+            {
+                "name": use.name,
+                "cap": use.cap,
+                "spent": use.spent,
+                "reserved": use.reserved,
+                "left": use.left,
+                "free_in_s": use.free_in_s,
+                "source": sources[use.name],
+            }
+            for use in self.usage
+        ]
+        return {
+            "settings": {one.name: one.value for one in self.settings},
+            "sources": sources,
+            "usage": usage,
+            "sessions": [
+                {"session": name, "usd": spent.usd, "gpu_s": spent.gpu_s} for name, spent in self.sessions
+            ],
+            "assumed": {"usd": self.assumed.usd, "gpu_s": self.assumed.gpu_s},
+            "changes": [asdict(change) for change in self.changes],
+        }
 
 
 class _Cost(NamedTuple):
@@ -112,6 +139,7 @@ class Governor:
 
     def standing(self) -> Standing:
         """Return where it stands. Blocks for the disk."""
+        changes = tuple(self._spending.changes())
         with self._spending.turn(durable=False) as turn:
             overrides = turn.overrides()
             return Standing(
@@ -119,21 +147,17 @@ class Governor:
                 tuple(turn.usage(self._caps(overrides))),
                 tuple(turn.sessions()),
                 turn.assumed(),
+                changes,
             )
 
-    def change(self, values: Mapping[str, object], *, by: str) -> None:
+    def change(self, values: Mapping[str, object], *, reset: Sequence[str] = (), by: str) -> None:
         """Change settings, all or none, on disk when it returns; None or "none" lifts a cap. Raises BadRequest.
 
-        Blocks for the disk. Calls that are reserved already go on.
+        Those named in `reset` go back to what the configuration says. Blocks for the disk. Calls that are
+        reserved already go on.
         """
-        texts = {name: governor_settings.text_of(name, value) for name, value in values.items()}
-        self._write(texts, by)
-
-    def reset(self, names: tuple[str, ...], *, by: str) -> None:
-        """Go back to what the configuration says. Raises BadRequest. Blocks for the disk."""
-        self._write({governor_settings.known(name): None for name in names}, by)
-
-    def _write(self, texts: Mapping[str, str | None], by: str) -> None:
+        texts: dict[str, str | None] = {governor_settings.known(name): None for name in reset}
+        texts |= {name: governor_settings.text_of(name, value) for name, value in values.items()}
         with self._spending.turn() as turn:
             for name, text in texts.items():
                 turn.change(name, text, by=by, at=time.time())

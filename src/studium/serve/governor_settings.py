@@ -3,10 +3,9 @@
 import dataclasses
 import difflib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any, get_args, get_type_hints
-
-import yaml
 
 from studium.config.document import Scalar
 from studium.config.kinds import Expected, Kind
@@ -18,6 +17,7 @@ SWITCHES = ("refinement", "force_arbiter")
 NAMES = (*CAPS, *SWITCHES)
 NO_CAP = "none"
 _LONGEST_CHARACTERS = 40
+_WORDS = {"on": True, "true": True, "off": False, "false": False}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,16 +34,14 @@ def text_of(name: str, value: object) -> str:
 
     Takes what JSON or a command line brings. Raises BadRequest.
     """
-    _check_name(name)
-    text = NO_CAP if value is None else str(value).strip()
-    text = text.lower() if isinstance(value, bool) or name in SWITCHES else text
-    if name in CAPS and text.lower() in (NO_CAP, "null"):
+    known(name)
+    text = NO_CAP if value is None else str(value).strip().lower()
+    if name in CAPS and text == NO_CAP:
         return NO_CAP
-    meant = {"on": True, "off": False}.get(text) if name in SWITCHES else None
     try:
-        read = _kind(name).read(Scalar(_plain(text) if meant is None else meant, text, ""))
+        read = _read(name, text)
     except Expected as error:
-        wanted = str(error) if name in SWITCHES else f"{error}, or none for no cap"
+        wanted = "on or off" if name in SWITCHES else f"{error}, or none for no cap"
         raise BadRequest(
             f"{name} cannot be {text[:_LONGEST_CHARACTERS]!r}",
             expected=wanted,
@@ -53,13 +51,12 @@ def text_of(name: str, value: object) -> str:
 
 
 def in_force(configured: GovernorConfig, overrides: Mapping[str, str]) -> GovernorConfig:
-    """Return the settings with what was changed at run time. What cannot be read is no cap's end: it is left out."""
-    changed: dict[str, Any] = {}
-    for name, text in overrides.items():
-        if name in CAPS and text == NO_CAP:
-            changed[name] = None
-        elif name in NAMES:
-            changed[name] = _kind(name).read(Scalar(_plain(text), text, ""))
+    """Return the settings with what was changed at run time."""
+    changed: dict[str, Any] = {
+        name: None if text == NO_CAP else _read(name, text)
+        for name, text in overrides.items()
+        if name in NAMES
+    }
     return dataclasses.replace(configured, **changed) if changed else configured
 
 
@@ -82,11 +79,6 @@ def listed(configured: GovernorConfig, overrides: Mapping[str, str]) -> list[Set
 
 def known(name: str) -> str:
     """Return the name of a setting. Raises BadRequest where there is none of that name."""
-    _check_name(name)
-    return name
-
-
-def _check_name(name: str) -> None:
     if name not in NAMES:
         near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
         raise BadRequest(
@@ -94,17 +86,16 @@ def _check_name(name: str) -> None:
             expected=f"one of {', '.join(NAMES)}",
             try_next=f"did you mean {near[0]!r}?" if near else "see: studium governor",
         )
+    return name
 
 
-def _plain(text: str) -> object:
-    try:
-        return yaml.safe_load(text) if len(text) <= _LONGEST_CHARACTERS else text
-    except yaml.YAMLError:
-        return text
-
-
-def _kind(name: str) -> Kind:
-    return _kinds()[name]
+def _read(name: str, text: str) -> Any:
+    """Return what a text means. Raises Expected."""
+    value: object = _WORDS.get(text, text)
+    if name in CAPS:
+        with suppress(ValueError):
+            value = float(text)
+    return _kinds()[name].read(Scalar(value, text, ""))
 
 
 @cache

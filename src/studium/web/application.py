@@ -4,7 +4,16 @@ from aiohttp import web
 
 from studium.intents.channels import Channels
 from studium.telemetry import Metrics
-from studium.web import intents_api, leases_api, ollama_api, openai_api, own_api, sessions_api, status
+from studium.web import (
+    governor_api,
+    intents_api,
+    leases_api,
+    ollama_api,
+    openai_api,
+    own_api,
+    sessions_api,
+    status,
+)
 from studium.web.access import gate_of
 from studium.web.door import door
 from studium.web.reception import RECEPTION, House, Reception
@@ -43,6 +52,8 @@ def make_web_app(
             web.post("/api/embed", ollama_api.embed),
             web.post("/api/show", ollama_api.show),
             web.post("/api/ask", own_api.ask),
+            web.get("/api/config/governor", governor_api.show),
+            web.post("/api/config/governor", governor_api.change),
             web.post("/api/leases", leases_api.hold),
             web.get("/api/leases", leases_api.listing),
             web.get("/api/intents", intents_api.listing),

@@ -19,6 +19,7 @@ from studium.errors import (
     EngineFailure,
     EngineTimeout,
     OperatorError,
+    SpendingLimit,
     StoreUnavailable,
     StudiumError,
     UnknownModel,
@@ -80,6 +81,7 @@ _OUTCOMES: tuple[tuple[type[StudiumError], Outcome], ...] = (
     (EngineDied, Outcome(502, "server_error", retry_after_s=1)),
     (EngineFailure, Outcome(502, "server_error")),
     (StoreUnavailable, Outcome(503, "server_error", retry_after_s=5)),
+    (SpendingLimit, Outcome(402, "insufficient_quota", retry=False)),
     (OperatorError, Outcome(503, "server_error", retry=False)),
 )
 _REFUSAL_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
