@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from studium.domains.answers import abstains
-from studium.errors import EngineDied, EngineTimeout, StudiumBug, StudiumError
+from studium.errors import EngineDied, EngineTimeout, SpendingLimit, StudiumBug, StudiumError
 from studium.fleet import Coming, Fleet, tokens_at_most
+from studium.fleet.purse import Bill
 from studium.records.answers import Delta, Fate, MemberReply, Part, Progress
 from studium.records.messages import Ask, Reply
 from studium.records.models import Student
@@ -53,7 +54,8 @@ class Driver:
     """Carries out one strategy for one question. `deadline` is in `time.monotonic` seconds.
 
     `members` are all who may come to be asked: the fleet is told of those whose turn has not come.
-    `refine_timeout_s` is what an oracle or arbiter may take each, beside the question's own time.
+    `refine_timeout_s` is what an oracle or arbiter may take each, beside the question's own time. What calls
+    cost is charged to `bill`.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Driver:
         model_timeout_s: float,
         refine_timeout_s: float = 0.0,
         members: Sequence[Student] = (),
+        bill: Bill | None = None,
     ) -> None:
         self._fleet = fleet
         self._ask = ask
@@ -73,6 +76,7 @@ class Driver:
         self._deadline = deadline
         self._model_timeout_s = model_timeout_s
         self._refine_timeout_s = refine_timeout_s
+        self._bill = bill
         self._unasked = list(members)
         self._errors: list[StudiumError] = []
         self._replies: list[MemberReply] = []
@@ -164,6 +168,7 @@ class Driver:
                 timeout_s=limit_s,
                 priority=Priority.INTERACTIVE,
                 least_context_tokens=tokens_at_most(student, ask),
+                bill=self._bill,
             )
             async with asyncio.timeout(limit_s), seat_wanted as seat:
                 async with aclosing(seat.generate(ask)) as pieces:
@@ -219,7 +224,7 @@ class Driver:
         self._errors.append(error)
         return MemberReply(
             call.student.name,
-            Fate.LATE if isinstance(error, EngineTimeout) else Fate.FAILED,
+            _fate_of(error),
             text=said,
             seconds=seconds,
             error=str(error),
@@ -238,6 +243,12 @@ def own_confidence(reply: Reply) -> float | None:
     if not reply.logprobs:
         return None
     return math.exp(min(token.logprob for token in reply.logprobs))
+
+
+def _fate_of(error: StudiumError) -> Fate:
+    if isinstance(error, SpendingLimit):
+        return Fate.REFUSED
+    return Fate.LATE if isinstance(error, EngineTimeout) else Fate.FAILED
 
 
 def _not_needed(call: Call) -> MemberReply:
