@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -11,7 +11,7 @@ from typing import Any
 from studium.config import Config, EngineConfig
 from studium.config.schema import AUTO
 from studium.engines.protocol import Engine
-from studium.errors import ConfigurationError
+from studium.errors import ConfigurationError, StudiumError
 from studium.fleet import Fleet
 from studium.fleet.limits import Limits
 from studium.hardware import MAIN_MEMORY, available_bytes, detect_budget, detect_devices, snapshot
@@ -20,14 +20,17 @@ from studium.records.examples import Terms
 from studium.records.hardware import DeviceBudget, DeviceKind, MemoryBudget
 from studium.records.messages import Message
 from studium.records.models import Student
+from studium.records.scheduling import Priority
 from studium.registry import Roster, build_roster
 from studium.serve import Ensemble, EnsembleLimits
 from studium.serve.governor import Governor
+from studium.serve.history import History, Keeping
 from studium.serve.refining import Refining
 from studium.store import Store, open_store
 
 STORE_FILE = "state.db"
 SNAPSHOT_SECONDS = 60.0
+EMBED_SECONDS = 2.0
 OLLAMA_URL = "http://127.0.0.1:11434"
 ENGINE_KINDS = ("llamacpp", "openai_api", "ollama", "scripted")
 
@@ -41,6 +44,7 @@ class Studium:
     store: Store
     fleet: Fleet
     ensemble: Ensemble
+    history: History
     governor: Governor
     budget: MemoryBudget
     started_at: float
@@ -80,11 +84,14 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         available=lambda: available_bytes(devices),
         purse=governor,
     )
+    history = await asyncio.to_thread(history_of, config, store, roster, fleet)
     ensemble = Ensemble(
         fleet,
         roster.students,
         {complexity: _limits(config, complexity) for complexity in Complexity},
         default_complexity=_default_complexity(config),
+        experience=history,
+        governor=governor,
         refining=Refining(
             config.refine.when,
             config.refine.doubt_below,
@@ -97,7 +104,10 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
     )
     await asyncio.to_thread(governor.start)
     fleet.start()
-    watch = asyncio.create_task(_watch_hardware(store), name="hardware snapshots")
+    behind = [
+        asyncio.create_task(_watch_hardware(store), name="hardware snapshots"),
+        asyncio.create_task(history.work(), name="learning from answers"),
+    ]
     try:
         yield Studium(
             config,
@@ -105,14 +115,17 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
             store,
             fleet,
             ensemble,
+            history,
             governor,
             MemoryBudget(devices[0].bytes, devices[0].source),
             time.time(),
         )
     finally:
-        watch.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
+        for task in behind:
+            task.cancel()
+        await asyncio.gather(*behind, return_exceptions=True)
+        with suppress(StudiumError):
+            await history.catch_up()
         await fleet.close()
         await asyncio.to_thread(governor.close)
         await asyncio.to_thread(store.close)
@@ -122,6 +135,27 @@ def governor_of(config: Config, store: Store) -> Governor:
     """Return the governor of a workspace, not started. Models behind an OpenAI-shaped endpoint may cost money."""
     paid = {name: engine.prices for name, engine in config.engines.items() if engine.kind == "openai_api"}
     return Governor(store.spending, config.governor, paid)
+
+
+def history_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> History:
+    """Return what the workspace has learned of its students. Blocks for the disk. Raises StoreUnavailable."""
+    keep = config.store
+    able = [student for student in roster.students.values() if student.model.embeddings]
+
+    async def embed(question: str) -> Sequence[float]:
+        """Only a model that is in memory is asked: no load, and nobody waits for it."""
+        student = next((one for one in able if one.model.name in fleet.residency.resident()), None)
+        if student is None:
+            return ()
+        async with fleet.seat(student, timeout_s=EMBED_SECONDS, priority=Priority.EVALUATION) as seat:
+            return (await seat.embed([question])).vectors[0]
+
+    return History(
+        store,
+        roster.students,
+        Keeping(keep.keep_questions, keep.keep_answers_s, keep.max_answers_bytes),
+        embed=embed if able else None,
+    )
 
 
 def memory_budget(config: Config) -> MemoryBudget:

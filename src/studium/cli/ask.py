@@ -87,7 +87,7 @@ async def _here(config: "Config", body: Json, *, live: bool) -> Json:
     async with open_studium(config) as studium, aclosing(studium.ensemble.stream(_query(body))) as events:
         async for event in events:
             if isinstance(event, Answer):
-                answer = whole(event, explain=True)
+                answer = whole(event, request_id=event.request_id, explain=True)
             elif live and isinstance(event, Delta):
                 write(event.text)
             elif live and isinstance(event, Progress):
@@ -164,6 +164,7 @@ def _explain(answer: Json) -> None:
         size = f", {move['bytes'] / 2**20:,.0f} MiB" if move["bytes"] else ""
         reason = f" ({move['reason']})" if move["reason"] else ""
         write(f"{move['kind']} {move['model']}: {move['seconds']:.2f} s{size}{reason}\n")
+    write(f'right or wrong? studium feedback {answer["request_id"]} good|bad|"the right answer"\n')
 
 
 def _member_row(member: Json, *, chosen: str) -> tuple[str, ...]:

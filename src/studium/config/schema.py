@@ -240,6 +240,18 @@ class GovernorConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """What is kept of answers, so that feedback can be given on them and students learned about.
+
+    Without `keep_questions` no question and no answer is ever written, and there is no feedback.
+    """
+
+    keep_questions: Annotated[bool, YesNo()] = True
+    keep_answers_s: Seconds = 30 * 86_400.0
+    max_answers_bytes: Annotated[int, Size(least=MIB)] = 256 * MIB
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: Annotated[str, Choice(LOG_LEVELS)] = "info"
 
@@ -257,4 +269,5 @@ class Settings:
     models: tuple[ModelConfig, ...] = ()
     students: tuple[StudentConfig, ...] = ()
     governor: GovernorConfig = GovernorConfig()
+    store: StoreConfig = StoreConfig()
     log: LogConfig = LogConfig()

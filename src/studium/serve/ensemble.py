@@ -4,6 +4,7 @@ Chooses strategy, students and domain for a query, has the driver carry it out, 
 Knows no HTTP and loads no model.
 """
 
+import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -17,6 +18,7 @@ from studium.records.models import Student
 from studium.serve.briefing import Briefing, EnsembleLimits
 from studium.serve.driver import Driver, Round
 from studium.serve.experience import CardsOnly, Experience
+from studium.serve.governor import Governor
 from studium.serve.refinement import refined
 from studium.serve.refining import Refining
 from studium.serve.strategies import STRATEGIES
@@ -37,11 +39,14 @@ class Ensemble:
         parts: Parts | None = None,
         experience: Experience | None = None,
         refining: Refining | None = None,
+        governor: Governor | None = None,
     ) -> None:
         self._fleet = fleet
         self._refining = refining or Refining()
+        self._governor = governor
         self.team = Team(students, parts)
-        self._briefing = Briefing(fleet, self.team, limits, experience or CardsOnly(), default_complexity)
+        self._experience = experience or CardsOnly()
+        self._briefing = Briefing(fleet, self.team, limits, self._experience, default_complexity)
 
     async def answer(self, query: Query) -> Answer:
         """Answer a query. Raises what `stream` raises."""
@@ -63,6 +68,7 @@ class Ensemble:
 
     async def _events(self, query: Query, *, live: bool) -> AsyncGenerator[AnswerEvent, None]:
         began = time.monotonic()
+        query = query if query.request_id else replace(query, request_id=secrets.token_hex(8))
         choice = self._briefing.choose(query)
         brief = choice.brief
         # Of a committee's late members, what they had said is worth having.
@@ -71,6 +77,7 @@ class Ensemble:
         strategy = STRATEGIES[choice.decision.strategy](brief)
         if refiners := self._refining.refiners(query, self.team):
             strategy = refined(strategy, brief, refiners)
+        bill = self._governor.bill(query.session) if self._governor else None
         driver = Driver(
             self._fleet,
             ask,
@@ -79,6 +86,7 @@ class Ensemble:
             model_timeout_s=choice.limits.student_timeout_s,
             refine_timeout_s=self._refining.timeout_s,
             members=brief.students,
+            bill=bill,
         )
         passed_on = False
         async with aclosing(driver.run(strategy)) as events:
@@ -90,6 +98,9 @@ class Ensemble:
                 seconds, moves = time.monotonic() - began, self._fleet.moves_since(began)
                 answer = written(query, choice, event, seconds=seconds, moves=moves)
                 answer = await self._refining.keep(query, answer, self.team)
+                if self._governor and bill and (told := self._governor.told(bill)):
+                    answer = replace(answer, notes={**answer.notes, "governor": told})
+                self._experience.answered(query, answer)
                 if not passed_on:
                     yield Delta(answer.text, answer.logprobs)
                 yield answer

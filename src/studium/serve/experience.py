@@ -5,6 +5,7 @@
 
 from typing import Protocol
 
+from studium.records.answers import Answer, Query
 from studium.records.models import Student
 from studium.serve.calls import Known
 
@@ -29,6 +30,10 @@ class Experience(Protocol):
         """Return how often answers of this computed confidence were right, 0 to 1."""
         ...
 
+    def answered(self, query: Query, answer: Answer) -> None:
+        """Take note of what was answered. Never waits."""
+        ...
+
 
 class CardsOnly:
     """No history: what the students' cards say, and a middling guess where they say nothing."""
@@ -43,6 +48,9 @@ class CardsOnly:
 
     def calibrated(self, confidence: float) -> float:
         return confidence
+
+    def answered(self, query: Query, answer: Answer) -> None:
+        return
 
 
 def family_of(student: Student) -> str:
