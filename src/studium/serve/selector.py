@@ -111,7 +111,7 @@ def _cascade(now: Circumstances) -> Considered:
 def _debate(now: Circumstances) -> Considered:
     if now.comparable or len(now.candidates) < LEAST_DEBATERS:
         return Considered("debate", None, "answers can be compared, or there is nobody to debate with")
-    if now.complexity not in (Complexity.COMPLEX, Complexity.EXPERT):
+    if now.complexity is not Complexity.EXPERT:
         return Considered("debate", None, f"a {now.complexity} question does not pay for several rounds")
     return Considered("debate", 1.0, "an open question of some weight: members see each other's answers")
 
