@@ -8,6 +8,8 @@ from studium.records.answers import Answer, AnswerStatus, Fate, MemberReply, Mem
 from studium.serve.briefing import Choice
 from studium.serve.driver import Round
 
+_ANSWERING = (Part.MEMBER, Part.SUB_ANSWER)
+
 
 def written(
     query: Query, choice: Choice, done: Round, *, seconds: float, moves: Sequence[MemoryMove]
@@ -22,7 +24,7 @@ def written(
         text = _cannot(asked)
     costs = [reply.cost_usd for reply in asked]
     allowed = len(choice.brief.students)
-    members = {reply.student for reply in asked if reply.part is Part.MEMBER}
+    members = {reply.student for reply in asked if reply.part in _ANSWERING}
     flags = verdict.flags
     if allowed < choice.least_students:
         flags = (*flags, "short_handed")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from studium.serve.calls import Brief, Strategy
 from studium.serve.strategies.cascade import cascade
+from studium.serve.strategies.clone_dispatch import clone_dispatch
 from studium.serve.strategies.committee import committee
 from studium.serve.strategies.debate import debate
 from studium.serve.strategies.everyone import everyone
@@ -14,5 +15,6 @@ STRATEGIES: dict[str, Callable[[Brief], Strategy]] = {
     "committee": committee,
     "cascade": cascade,
     "debate": debate,
+    "clone_dispatch": clone_dispatch,
     "everyone": everyone,
 }
