@@ -46,6 +46,11 @@ def flag(body: Json, param: str, default: bool = False) -> bool:
     return value
 
 
+def wish(body: Json, param: str) -> bool | None:
+    """Return a boolean; None where the caller leaves it to us."""
+    return None if body.get(param) is None else flag(body, param)
+
+
 def number(body: Json, param: str, low: float, high: float) -> float | None:
     """Return a number from `low` to `high`, both included."""
     value = body.get(param)

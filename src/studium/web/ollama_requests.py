@@ -3,11 +3,10 @@ without a question loads its model, or with `keep_alive` 0 unloads it. Our own c
 `studium` object, as on /v1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from studium.engines import ollama_wire
-from studium.records.answers import Query
 from studium.records.messages import Message, Sampling
 from studium.web import conversation, fields
 from studium.web.fields import Json
@@ -76,18 +75,14 @@ def _wish(body: Json, *, messages: tuple[Message, ...] = (), prompt: str | None 
     ollama_wire.keep_alive_s(body.get("keep_alive"))
     alternatives = fields.whole(body, "top_logprobs", 0, 20)
     choices = choices_of(fields.mapping(body, "studium"))
-    query = Query(
+    query = replace(
+        choices.query,
         messages=messages,
         prompt=prompt,
         model=plain_name(body),
-        complexity=choices.complexity,
-        strategy=choices.strategy,
-        students=choices.students,
-        domain=choices.domain,
         sampling=_sampling(fields.mapping(body, "options")),
         top_logprobs=(alternatives or 0) if fields.flag(body, "logprobs") else None,
         json_schema=conversation.json_schema_of(body.get("format"), "format"),
-        timeout_s=choices.timeout_s,
     )
     return Wish(query, stream=fields.flag(body, "stream", default=True), explain=choices.explain)
 

@@ -1,10 +1,10 @@
 """OpenAI's request bodies into queries. Our own choices travel in an extra object:
-`"studium": {"complexity", "strategy", "students", "domain", "explain", "timeout_s"}`.
+`"studium": {"complexity", "strategy", "students", "domain", "explain", "timeout_s", "session", "refine", "cache"}`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from studium.errors import Unsupported
 from studium.records.answers import Complexity, Query
@@ -47,16 +47,14 @@ _READ = {
 _KNOWN = _READ | _WITHOUT_EFFECT | {*_REFUSED_BY_ALL, *_REFUSED_BY_CHAT, *_REFUSED_BY_COMPLETIONS}
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What a caller may choose about the ensemble. `explain` adds what each student said to the answer."""
+class Choices(NamedTuple):
+    """What a caller may choose about the ensemble: a query without its question.
 
-    complexity: Complexity | None = None
-    strategy: str | None = None
-    students: tuple[str, ...] = ()
-    domain: str | None = None
-    explain: bool = False
-    timeout_s: float | None = None
+    `explain` adds what each student said to the answer.
+    """
+
+    query: Query
+    explain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +82,13 @@ def chat(body: Json) -> Wish:
     conversation.refuse(body, _REFUSED_BY_ALL | _REFUSED_BY_CHAT)
     alternatives = fields.whole(body, "top_logprobs", 0, 20)
     choices = choices_of(fields.mapping(body, "studium"))
-    query = Query(
+    query = replace(
+        choices.query,
         messages=conversation.messages_of(body),
         model=model_of(body),
-        complexity=choices.complexity,
-        strategy=choices.strategy,
-        students=choices.students,
-        domain=choices.domain,
         sampling=sampling_of(body),
         top_logprobs=(alternatives or 0) if fields.flag(body, "logprobs") else None,
         json_schema=_response_format(fields.mapping(body, "response_format")),
-        timeout_s=choices.timeout_s,
     )
     return _wish(body, query, choices.explain)
 
@@ -103,14 +97,14 @@ def completion(body: Json) -> Wish:
     """Return what a /v1/completions body asks for: raw text to be continued, by one student."""
     conversation.refuse(body, _REFUSED_BY_ALL | _REFUSED_BY_COMPLETIONS)
     choices = choices_of(fields.mapping(body, "studium"))
-    query = Query(
+    query = replace(
+        choices.query,
         prompt=conversation.single_text(body, "prompt"),
         model=model_of(body),
-        complexity=choices.complexity,
-        students=choices.students,
+        strategy=None,
+        domain=None,
         sampling=sampling_of(body),
         top_logprobs=fields.whole(body, "logprobs", 0, 20),
-        timeout_s=choices.timeout_s,
     )
     return _wish(body, query, choices.explain)
 
@@ -148,14 +142,17 @@ def sampling_of(body: Json) -> Sampling:
 
 def choices_of(extra: Json) -> Choices:
     """Return the caller's choices about the ensemble, from our own object."""
-    return Choices(
+    query = Query(
         complexity=fields.choice(extra, "complexity", Complexity),
         strategy=fields.text(extra, "strategy") or None,
         students=fields.texts(extra, "students", MOST_STUDENTS),
         domain=fields.text(extra, "domain") or None,
-        explain=fields.flag(extra, "explain"),
         timeout_s=fields.number(extra, "timeout_s", 0.001, 86_400),
+        session=fields.text(extra, "session"),
+        refine=fields.wish(extra, "refine"),
+        cache=fields.wish(extra, "cache"),
     )
+    return Choices(query, fields.flag(extra, "explain"))
 
 
 def _wish(body: Json, query: Query, explain: bool) -> Wish:

@@ -1,12 +1,14 @@
 """Studium's own route: a question with choices about who answers it, and how the answer came about.
 
 `POST /api/ask` takes `question` (or `messages`) and, all optional: `model`, `complexity`, `strategy`,
-`students`, `domain`, `explain`, `timeout_s`, `stream`, `temperature`, `max_tokens`, `seed`, `stop`.
+`students`, `domain`, `explain`, `timeout_s`, `session`, `refine`, `cache`, `stream`, `temperature`, `max_tokens`,
+`seed`, `stop`.
 """
+
+from dataclasses import replace
 
 from aiohttp import web
 
-from studium.records.answers import Query
 from studium.records.messages import Message
 from studium.web import conversation, fields
 from studium.web.delivery import deliver
@@ -17,9 +19,9 @@ from studium.web.reception import VISIT
 from studium.web.voices import AskVoice
 
 _KNOWN = {
-    "complexity", "domain", "explain", "max_completion_tokens", "max_tokens", "messages", "model", "question",
-    "repeat_penalty", "seed", "stop", "strategy", "stream", "students", "temperature", "timeout_s", "top_k",
-    "top_p",
+    "cache", "complexity", "domain", "explain", "max_completion_tokens", "max_tokens", "messages", "model",
+    "question", "refine", "repeat_penalty", "seed", "session", "stop", "strategy", "stream", "students",
+    "temperature", "timeout_s", "top_k", "top_p",
 }  # fmt: skip
 
 
@@ -32,15 +34,11 @@ async def ask(request: web.Request) -> web.StreamResponse:
 def wish_of(body: Json) -> Wish:
     """Return what an /api/ask body asks for. Raises BadField or Unsupported."""
     choices = choices_of(body)
-    query = Query(
+    query = replace(
+        choices.query,
         messages=_messages(body),
         model=fields.text(body, "model") or "auto",
-        complexity=choices.complexity,
-        strategy=choices.strategy,
-        students=choices.students,
-        domain=choices.domain,
         sampling=sampling_of(body),
-        timeout_s=choices.timeout_s,
     )
     return Wish(
         query,
