@@ -150,7 +150,7 @@ def _calls(committee: Sequence[Graded], students: int) -> str:
     saved = 100 * (1 - calls.value / students)
     return (
         f"early stop: {calls.value:.2f} calls a question ({calls.low:.2f} to {calls.high:.2f}) of {students}, "
-        f"{saved:.0f} % saved at identical answers"
+        f"{saved:.0f} % fewer than asking all"
     )
 
 

@@ -13,12 +13,13 @@ from functools import partial
 from studium.records.answers import Complexity, Fate, MemberReply
 from studium.records.messages import Ask
 from studium.records.models import Student
-from studium.serve.asking_order import Option, next_batch
+from studium.serve.asking_order import Option, asking_order
 from studium.serve.calls import Batch, Brief, Call, Stage, Strategy
-from studium.serve.evidence import Stop, stop
+from studium.serve.evidence import Panel, Stop, sides_with, stop
 from studium.serve.strategies.verdicts import judge, panel_of
 
 Hearing = Generator[Batch, Sequence[MemberReply], bool]
+Why = Callable[[Sequence[MemberReply], Sequence[str]], Stop | None]
 # A further try of one student must be able to come out differently.
 TRY_AGAIN_TEMPERATURE = 0.7
 
@@ -61,9 +62,10 @@ def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
     voices = _voices_left(brief, stage, replies)
     while (reason := why(replies, [one.name for one in voices])) is None:
         options = [Option(one.name, brief.outlook.seconds_to_answer(one)) for one in voices]
-        chosen = next_batch(panel, replies, options, lambda names: _fit_together(brief, names))
-        calls = _calls(brief, [one.name for one in chosen], replies)
-        later = Counter(one.name for one in options) - Counter(one.name for one in chosen)
+        order = [one.name for one in asking_order(panel, replies, options)]
+        number = _fewest(panel, why, replies, order)
+        calls = _calls(brief, _side_by_side(brief, order[:number]), replies)
+        later = Counter(order) - Counter(call.student.name for call in calls)
         decided = partial(_decided, why, tuple(replies), calls, tuple(later.elements()))
         replies += yield Batch(calls, decided)
         voices = _voices_left(brief, stage, replies)
@@ -72,8 +74,28 @@ def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
     return reason is Stop.SURE or judge(brief, replies, ()).confidence >= stage.confidence
 
 
+def _fewest(panel: Panel, why: Why, replies: Sequence[MemberReply], order: Sequence[str]) -> int:
+    """Return how many, in this order, could decide the question together if they all sided with the leader."""
+    answer = next((one.answer for one in panel.groups(replies) if one.answer is not None), "")
+    siding = [sides_with(name, answer) for name in order]
+    for number in range(1, len(order)):
+        if why([*replies, *siding[:number]], order[number:]) in (Stop.SETTLED, Stop.SURE):
+            return number
+    return len(order)
+
+
+def _side_by_side(brief: Brief, names: Sequence[str]) -> list[str]:
+    """Return the names, the first in any case, whose models fit in memory together."""
+    students = {one.name: one for one in brief.students}
+    chosen: list[str] = []
+    for name in names:
+        if not chosen or brief.outlook.fit_together([students[one] for one in (*chosen, name)]):
+            chosen.append(name)
+    return chosen
+
+
 def _decided(
-    why: Callable[[Sequence[MemberReply], Sequence[str]], Stop | None],
+    why: Why,
     before: Sequence[MemberReply],
     calls: Sequence[Call],
     later: Sequence[str],
@@ -117,11 +139,6 @@ def again(ask: Ask, number: int) -> Ask:
     warm = max(TRY_AGAIN_TEMPERATURE, ask.sampling.temperature or 0.0)
     seed = (ask.sampling.seed or 0) + number
     return replace(ask, sampling=replace(ask.sampling, temperature=warm, seed=seed))
-
-
-def _fit_together(brief: Brief, names: Sequence[str]) -> bool:
-    wanted = set(names)
-    return brief.outlook.fit_together([one for one in brief.students if one.name in wanted])
 
 
 def _told(brief: Brief, reached: Complexity) -> Complexity | None:
