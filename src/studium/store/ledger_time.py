@@ -20,7 +20,11 @@ class Reading(NamedTuple):
 
 
 class Anchor(NamedTuple):
-    """The last reading that was booked, and the ledger's time then. `wall_s` is the latest ever seen."""
+    """The last reading that was booked, and the ledger's time then.
+
+    `wall_s` is no earlier than any clock ever said, nor than the time since makes it: a clock that is put right again
+    is not taken for time that passed.
+    """
 
     boot_id: str
     boot_s: float
@@ -43,9 +47,9 @@ def advance(anchor: Anchor | None, now: Reading) -> Anchor:
     """Return the anchor moved to `now`. Its `ledger_s` is at least the one before."""
     if anchor is None:
         return Anchor(*now, ledger_s=0.0)
-    rebooted = now.boot_id != anchor.boot_id or (not now.boot_id and now.boot_s < anchor.boot_s)
-    if rebooted:
-        passed_s, boot_s = max(0.0, now.wall_s - anchor.wall_s), now.boot_s
-    else:
-        passed_s, boot_s = max(0.0, now.boot_s - anchor.boot_s), max(now.boot_s, anchor.boot_s)
-    return Anchor(now.boot_id, boot_s, max(now.wall_s, anchor.wall_s), anchor.ledger_s + passed_s)
+    if now.boot_id != anchor.boot_id or (not now.boot_id and now.boot_s < anchor.boot_s):
+        passed_s = max(0.0, now.wall_s - anchor.wall_s)
+        return Anchor(now.boot_id, now.boot_s, max(now.wall_s, anchor.wall_s), anchor.ledger_s + passed_s)
+    passed_s = max(0.0, now.boot_s - anchor.boot_s)
+    wall_s = max(now.wall_s, anchor.wall_s + passed_s)
+    return Anchor(now.boot_id, anchor.boot_s + passed_s, wall_s, anchor.ledger_s + passed_s)
