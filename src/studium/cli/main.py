@@ -13,6 +13,7 @@ from studium.cli import (
     compare_ensembles,
     configuration,
     doctor,
+    feedback,
     governor,
     intents,
     lease,
@@ -38,11 +39,12 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("compare-ensembles")(compare_ensembles.compare_ensembles)
-app.command("models")(models.models)
+app.command("feedback")(feedback.feedback)
 app.command("doctor")(doctor.doctor)
 app.command("lease")(lease.lease)
 app.command("version")(version.version)
 app.add_typer(students.app, name="students")
+app.add_typer(models.app, name="models")
 app.add_typer(session.app, name="session")
 app.add_typer(intents.app, name="intents")
 app.add_typer(governor.app, name="governor")

@@ -28,7 +28,7 @@ def is_alive(url: str) -> bool:
     return running.is_alive(url)
 
 
-def post_lines(url: str, path: str, body: Json | None) -> Iterator[Json]:
+def post_lines(url: str, path: str, body: Json | None, request_id: str = "") -> Iterator[Json]:
     """Post `body` (None: only get) and yield the JSON objects of the reply, one per line, as they come.
 
     The key is taken from STUDIUM_API_KEY. Raises EngineMissing (nobody there), or the error the server tells.
@@ -42,7 +42,8 @@ def post_lines(url: str, path: str, body: Json | None) -> Iterator[Json]:
 
     try:
         data = None if body is None else json.dumps(body).encode()
-        request = Request(url.rstrip("/") + path, data, headers())
+        named = {"X-Request-Id": request_id} if request_id else {}
+        request = Request(url.rstrip("/") + path, data, headers() | named)
         with urlopen(request, timeout=TIMEOUT_S) as response:
             for line in response:
                 event = _event(line)
@@ -59,9 +60,9 @@ def post_lines(url: str, path: str, body: Json | None) -> Iterator[Json]:
         ) from error
 
 
-def post(url: str, path: str, body: Json) -> Json:
+def post(url: str, path: str, body: Json, request_id: str = "") -> Json:
     """Post `body` and return the one JSON object of the reply. Raises as `post_lines` does."""
-    return next(post_lines(url, path, body))
+    return next(post_lines(url, path, body, request_id))
 
 
 def get(url: str, path: str) -> Json:

@@ -1,11 +1,11 @@
 """From what was answered, and what is said of it, to grades of those who took part. Pure.
 
 Only the first word of each member counts: a revision has seen what others said, a part is another question. Who
-declined, failed or was late is not graded: nothing is known of what it would have said.
+failed or was late is not graded. Who declined was not right where the question can be checked, as in the cards:
+reliability is the chance that a student, asked, gives the right answer.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from studium.domains.protocol import ChecksQuestions, Domain
 from studium.errors import BadRequest
@@ -21,16 +21,10 @@ from studium.records.grades import (
 )
 from studium.store.grades import feedback_key
 
+_CLAIMED_NOTHING = (Fate.ABSTAINED, Fate.UNREADABLE)
+
 JUDGE_WEIGHT = 0.5
 """A judge is a model: its verdict counts half of what a check or a person says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An answer as it is learned from: what is kept of it, and the domain that reads it, None where none knows it."""
-
-    kept: KeptAnswer
-    domain: Domain | None
 
 
 def kept(
@@ -80,6 +74,8 @@ def verified(answer: KeptAnswer, domain: Domain | None) -> list[Grade]:
     }
     if answer.status == AnswerStatus.ANSWERED:
         scores[WHOLE] = domain.check(answer.question, answer.text)
+    if any(score is not None for score in scores.values()):
+        scores |= {one.student: 0.0 for one in answer.members if one.fate in _CLAIMED_NOTHING}
     return _grades(answer, scores, GradeSource.VERIFIER, answer.at)
 
 

@@ -17,7 +17,7 @@ from studium.domains.catalogue import all_domains
 from studium.domains.protocol import Domain
 from studium.errors import BadRequest, CallerError
 from studium.records.answers import Answer, AnswerStatus, Query
-from studium.records.grades import WHOLE, Feedback, KeptAnswer, Rating
+from studium.records.grades import WHOLE, Feedback, Grade, KeptAnswer, Rating
 from studium.records.models import Student
 from studium.serve.calibration import Calibration, Pair, fit
 from studium.serve.calls import Known
@@ -137,8 +137,7 @@ class History:
         if (newest := grades.fold()) == self._newest_grade:
             return
         self.reliability = Reliability(grades.counts(), self._students, self.models)
-        pairs = [Pair(*one) for one in grades.confidences(WHOLE)]
-        self.calibration = fit(pairs)
+        self.calibration = fit(self.confidences(WHOLE))
         self._newest_grade = newest
 
     def tidy(self) -> None:
@@ -164,6 +163,19 @@ class History:
             "grades": {one.student: one.score for one in grades if one.student != WHOLE},
             "comparable": feedback.rating is not Rating.CORRECTED or bool(grades),
         }
+
+    async def record(self, grades: Sequence[Grade]) -> None:
+        """Write grades that have keys, those which are there already left out, and learn from them."""
+        await asyncio.to_thread(self._store.grades.add_new, grades)
+        await asyncio.to_thread(self.refresh)
+
+    def scores(self, prefix: str) -> Mapping[str, float]:
+        """Return the newest score of each grade whose key begins so. Blocks."""
+        return self._store.grades.scores(prefix)
+
+    def confidences(self, student: str, kind: str | None = None) -> list[Pair]:
+        """Return what a student (WHOLE: the ensemble) said of its graded answers, in order. Blocks."""
+        return [Pair(*one) for one in self._store.grades.confidences(student, kind=kind)]
 
     async def _meaning(self, question: str, answer: Answer) -> Sequence[float]:
         if self._embed is None or _domain_name(answer):

@@ -44,13 +44,6 @@ class AnswerLog:
             found = connection.execute(query).mappings().first()
         return None if found is None else _answer({**found})
 
-    def latest(self, api_key_name: str) -> str | None:
-        """Return the id of the newest answer that this key was given."""
-        rows = schema.answers
-        query = select(rows.c.request_id).where(rows.c.api_key_name == api_key_name)
-        with self._database.connect() as connection:
-            return connection.scalar(query.order_by(rows.c.id.desc()).limit(1))
-
     def tidy(self, before: float, most_bytes: int) -> int:
         """Remove what is older than `before` (seconds since the epoch), then the oldest beyond `most_bytes`.
 

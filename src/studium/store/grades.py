@@ -56,11 +56,12 @@ class GradeLog:
                 connection.execute(insert(schema.grades), [_row(grade) for grade in new])
         return len(new)
 
-    def keys(self, prefix: str) -> set[str]:
-        """Return the keys there are that begin so."""
-        key = schema.grades.c.key
+    def scores(self, prefix: str) -> dict[str, float]:
+        """Return the newest score of each key that begins so."""
+        rows = schema.grades
+        query = select(rows.c.key, rows.c.score).where(rows.c.key.startswith(prefix, autoescape=True))
         with self._database.connect() as connection:
-            return set(connection.scalars(select(key).where(key.startswith(prefix, autoescape=True))))
+            return {row.key: row.score for row in connection.execute(query.order_by(rows.c.id))}
 
     def add_feedback(self, feedback: Feedback, grades: Sequence[Grade]) -> int:
         """Write feedback with what follows from it; return its number. On disk when this returns.

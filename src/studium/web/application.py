@@ -5,6 +5,7 @@ from aiohttp import web
 from studium.intents.channels import Channels
 from studium.telemetry import Metrics
 from studium.web import (
+    feedback_api,
     governor_api,
     intents_api,
     leases_api,
@@ -52,6 +53,8 @@ def make_web_app(
             web.post("/api/embed", ollama_api.embed),
             web.post("/api/show", ollama_api.show),
             web.post("/api/ask", own_api.ask),
+            web.post("/api/feedback", feedback_api.give),
+            web.post("/api/why", feedback_api.explain),
             web.get("/api/config/governor", governor_api.show),
             web.post("/api/config/governor", governor_api.change),
             web.post("/api/leases", leases_api.hold),

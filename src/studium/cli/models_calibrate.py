@@ -1,0 +1,197 @@
+"""`studium models calibrate` asks problems whose answers are known; `calibration` shows what came of it."""
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from studium.cli.options import ConfigOption, JsonOption, WorkspaceOption, settings
+from studium.cli.output import note, write, write_json, write_table
+
+if TYPE_CHECKING:
+    from studium.app import Studium
+    from studium.config import Config
+    from studium.evals.intervals import Interval
+    from studium.records.answers import Query
+    from studium.serve.calibrating import Ask, Progress, Task
+
+Json = dict[str, Any]
+AUTO = "auto"
+_WIDTH = 40
+
+
+def calibrate(
+    domain: Annotated[
+        list[str] | None, typer.Option("--domain", metavar="NAME", help="Only this one; may be repeated.")
+    ] = None,
+    problems: Annotated[
+        int, typer.Option("--problems", metavar="N", min=1, max=10_000, help="Problems of each domain.")
+    ] = 20,
+    student: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--student", metavar="NAME", help="Only this one, or auto for all together; repeatable."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be asked.")] = False,
+    config: ConfigOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Ask students problems kept for scoring, grade their answers, and learn how far to trust whom.
+
+    The problems are always the same: what was asked before, of the same model, is not asked again, so a run that
+    was interrupted goes on where it ended. A running Studium is asked through its endpoint.
+
+    Example: studium models calibrate --domain arithmetic --problems 50 --student abacus --student auto
+    """
+    chosen = settings(config, workspace)
+    done = asyncio.run(_calibrate(chosen, domain or (), problems, student or (), dry_run=dry_run))
+    if json:
+        write_json(done)
+    elif dry_run:
+        write(f"{done['to_ask']} questions to ask; {done['done_before']} were asked before\n")
+        rows = [(name, str(one["questions"]), _seconds(one["seconds"])) for name, one in done["left"].items()]
+        write_table(("student", "questions", "seconds, about"), rows)
+    else:
+        columns = ("student", "domain", "asked", "right", "share")
+        write_table(columns, [(*row[:2], *map(str, row[2:4]), f"{row[4]:.0%}") for row in done["results"]])
+        note("what follows from it: studium models calibration, studium models why QUESTION")
+
+
+def calibration(
+    student: Annotated[
+        str | None,
+        typer.Option("--student", metavar="NAME", help="Of this one; else of the answers themselves."),
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option("--domain", metavar="NAME", help="Only this kind of question.")
+    ] = None,
+    config: ConfigOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what confidence has been worth: how often answers were right beside how sure they were said to be.
+
+    ECE is the mean gap between the two. "calibrated" is the curve's, on answers it was not fitted to.
+
+    Example: studium models calibration
+    """
+    told = _calibration(settings(config, workspace), student, domain)
+    if json:
+        write_json(told)
+        return
+    if not told["pairs"]:
+        note(
+            f"no graded answer of {told['of']} has a confidence yet: studium models calibrate --student auto"
+        )
+        return
+    write(f"{told['of']}: {told['pairs']} graded answers\n")
+    write(f"ECE {_gap(told['ece'])}; calibrated {_gap(told['ece_calibrated'])}\n\n")
+    write_table(("said", "right", "95 % interval", "answers", "said |, right #"), map(_bin, told["bins"]))
+
+
+async def _calibrate(
+    config: "Config", domains: Sequence[str], problems: int, students: Sequence[str], *, dry_run: bool
+) -> Json:
+    from studium.app import open_studium
+    from studium.cli.running import running_server
+    from studium.serve.calibrating import estimate, run, tasks
+    from studium.serve.history import CALIBRATING
+
+    url = running_server(config.workspace)
+    async with open_studium(config) as studium:
+        team, history = studium.ensemble.team, studium.history
+        chosen = [team.student(name) for name in students if name != AUTO] if students else team.members()
+        planned = tasks(domains, problems, chosen, history.models, whole=AUTO in students)
+        before = history.scores(CALIBRATING)
+        left = [task for task in planned if task.key not in before]
+        told: Json = {"to_ask": len(left), "done_before": len(planned) - len(left)}
+        if dry_run:
+            return told | {"left": estimate(left, team.students, studium.fleet)}
+        async for progress in run(left, _asker(studium, url), history):
+            _tell(progress)
+        return told | {"results": _results(planned, history.scores(CALIBRATING))}
+
+
+def _asker(studium: "Studium", url: str | None) -> "Ask":
+    """Return who is asked: a Studium that serves the workspace, so that two do not compete, else this one."""
+    from studium.cli.running import post
+    from studium.serve.report import whole
+
+    async def here(query: "Query") -> Json:
+        return whole(await studium.ensemble.answer(query), explain=True)
+
+    async def there(query: "Query") -> Json:
+        body = {"question": query.question, "model": query.model, "domain": query.domain, "explain": True}
+        return await asyncio.to_thread(post, url or "", "/api/ask", body, query.request_id)
+
+    return there if url else here
+
+
+def _tell(progress: "Progress") -> None:
+    task, score = progress.task, progress.score
+    outcome = progress.error or ("not graded" if score is None else "right" if score == 1 else "wrong")
+    if sys.stderr.isatty() or progress.done % 25 == 0 or progress.error or progress.done == progress.total:
+        note(
+            f"{progress.done}/{progress.total}, about {progress.seconds_left:.0f} s left: "
+            f"{task.student or AUTO}, {task.domain.name}: {outcome}"
+        )
+
+
+def _results(
+    planned: "Sequence[Task]", scores: Mapping[str, float]
+) -> list[tuple[str, str, int, float, float]]:
+    """Return student, domain, how many were asked, how many right, and the share."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for task in planned:
+        if task.key in scores:
+            found.setdefault((task.student or AUTO, task.domain.name), []).append(scores[task.key])
+    return [(*who, len(of), sum(of), sum(of) / len(of)) for who, of in found.items()]
+
+
+def _calibration(config: "Config", student: str | None, domain: str | None) -> Json:
+    from studium.app import STORE_FILE
+    from studium.records.grades import WHOLE
+    from studium.serve.calibration import Pair, cross_fitted, ece_interval, fit, reliability_diagram
+    from studium.store import open_store
+
+    store = open_store(config.workspace / STORE_FILE)
+    try:
+        pairs = [Pair(*one) for one in store.grades.confidences(student or WHOLE, kind=domain)]
+    finally:
+        store.close()
+    curve = fit(pairs)
+    return {
+        "of": student or "the ensemble",
+        "domain": domain,
+        "pairs": len(pairs),
+        "ece": ece_interval(pairs),
+        "ece_calibrated": ece_interval(cross_fitted(pairs)),
+        "curve": {"slope": curve.slope, "offset": curve.offset},
+        "bins": [asdict(one) for one in reliability_diagram(pairs)],
+    }
+
+
+def _bin(one: Json) -> tuple[str, ...]:
+    right, low, high = one["right"]
+    said = round(one["confidence"] * _WIDTH)
+    bar = ("#" * round(right * _WIDTH)).ljust(_WIDTH + 1, ".")
+    return (
+        f"{one['confidence']:.0%}",
+        f"{right:.0%}",
+        f"{low:.0%} to {high:.0%}",
+        str(one["pairs"]),
+        f"{bar[:said]}|{bar[said + 1 :]}",
+    )
+
+
+def _gap(found: "Interval") -> str:
+    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+
+
+def _seconds(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.0f}"
