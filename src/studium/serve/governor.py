@@ -100,6 +100,9 @@ class Governor:
     def start(self) -> None:
         """Read what was changed at run time, and keep an eye on it. Blocks briefly."""
         self._seen(self._spending.overrides())
+        if self._paid:
+            with self._spending.turn(durable=False):  # soon after a reboot, the wall clock may be believed
+                pass
         self._teller = Teller(self._spending, self._caps, seen=self._seen)
 
     def close(self) -> None:
