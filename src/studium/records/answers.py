@@ -136,9 +136,11 @@ class AnswerStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Considered:
-    """One way to answer that the selector weighed: `value` is its worth, None where it was out of the question.
+    """One way to answer that the selector weighed: `value` is its worth, None where it cannot be told.
 
     `accuracy` is the expected share right, 0 to 1, `seconds` and `cost_usd` what it would take; None: unknown.
+    `by_form`: what the question is like calls for it, whatever its worth; without that and a value it was out of
+    the question, and `why` says why.
     """
 
     strategy: str
@@ -147,6 +149,7 @@ class Considered:
     accuracy: float | None = None
     seconds: float | None = None
     cost_usd: float | None = None
+    by_form: bool = False
 
 
 @dataclass(frozen=True, slots=True)

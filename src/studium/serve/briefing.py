@@ -111,14 +111,18 @@ class Briefing:
         decision = selector.select(
             selector.Circumstances(
                 [
-                    selector.Candidate(one.name, known[one.name], outlook.seconds_to_answer(one))
+                    selector.Candidate(
+                        one.name, known[one.name], outlook.seconds_to_answer(one), slots=one.model.slots
+                    )
                     for one in ranked[: limits.max_students]
                 ],
                 most,
                 max(0.001, outlook.seconds_left()),
                 comparable=recognised,
-                num_parts=max(1, len(parts)),
+                parts=[self._look_at(ranked, part).known for part in parts],
                 least_students=limits.min_students if wanted else 1,
+                confidence=limits.confidence,
+                wrong_answers=getattr(domain, "wrong_answers", 10.0),
                 courier=self._team.parts.courier,
                 master=self._team.parts.master,
                 judge=bool(self._team.parts.judge),
