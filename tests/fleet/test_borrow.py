@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 import time
 from contextlib import ExitStack
@@ -132,3 +133,22 @@ def test_a_borrower_outlives_a_studium_and_is_lent_to_by_the_next(tmp_path):
                 assert time.monotonic() < until
                 time.sleep(0.01)
             assert not memory.asked_to_leave
+
+
+def test_a_studium_that_is_too_busy_to_answer_is_not_taken_for_gone(tmp_path, monkeypatch):
+    announced = {"url": "http://127.0.0.1:9", "pid": os.getpid()}
+    (tmp_path / "server.json").write_text(json.dumps(announced))
+    with pytest.raises(EngineTimeout), borrow(tmp_path, "sft", MB, wait_s=0.5):
+        pass
+    monkeypatch.setattr("studium.fleet.borrow.BUSY_S", 0.0)
+    with borrow(tmp_path, "sft", MB) as memory:
+        assert not memory.served
+
+
+@pytest.mark.parametrize(
+    "left", ["", "[]", '{"url": 3, "pid": "x"}', '{"url": "http://127.0.0.1:9", "pid": 0}']
+)
+def test_what_a_dead_studium_left_behind_is_no_studium(tmp_path, left):
+    (tmp_path / "server.json").write_text(left)
+    with borrow(tmp_path, "sft", MB) as memory:
+        assert not memory.served

@@ -16,11 +16,30 @@ REACH_S = 2.0
 
 def running_server(workspace: Path) -> str | None:
     """Return the URL of the server that announced itself in `workspace` and answers; else None."""
-    try:
-        url = json.loads((workspace / SERVER_FILE).read_text(encoding="utf-8"))["url"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    url = _announced(workspace).get("url")
     return url if isinstance(url, str) and is_alive(url) else None
+
+
+def may_be_busy(workspace: Path) -> bool:
+    """Say whether the process that announced itself in `workspace` lives, though it may not answer just now."""
+    pid = _announced(workspace).get("pid")
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)  # asks, and sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
+
+
+def _announced(workspace: Path) -> dict[str, object]:
+    try:
+        told = json.loads((workspace / SERVER_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def is_alive(url: str) -> bool:

@@ -15,6 +15,7 @@ as soon as it is seen, and until it grants the memory the borrower is asked to l
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -22,15 +23,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from studium.config.running import headers, refusal, running_server, told_error
+from studium.config.running import headers, may_be_busy, refusal, running_server, told_error
 from studium.errors import EngineTimeout, StudiumError
 
 Json = dict[str, Any]
 # A server that is there gives a sign of life every few seconds (`leases_api.LONGEST_BEAT_S`).
 SILENCE_S = 30.0
 LOOK_FOR_SERVER_S = 2.0
+# A server whose process lives and that does not answer for so long is not there.
+BUSY_S = 60.0
 # A wait that is shorter is not worth a word.
 TELL_AFTER_S = 1.0
+GAVE_WAY = "it gave way to a question"
 LONGEST_WAIT_S = 7 * 86_400.0
 
 
@@ -47,7 +51,7 @@ class Borrowed:
         self._error: StudiumError | None = None
         self._url: str | None = None
         self._key = ""
-        self._why = "it was asked to give way"
+        self._why = GAVE_WAY
         self._connection: HTTPConnection | None = None
         self._thread = threading.Thread(target=self._keep_in_touch, name="lease", daemon=True)
 
@@ -130,17 +134,21 @@ class Borrowed:
 
     def _keep_in_touch(self) -> None:
         """Find the Studium of the workspace, hold the lease with it, and look for the next when it is gone."""
+        heard_of = time.monotonic()
         while not self._ended:
             url = running_server(self._workspace)
             if url is None:
-                self._be_alone()
+                if time.monotonic() - heard_of > BUSY_S or not may_be_busy(self._workspace):
+                    self._be_alone()
             else:
+                heard_of = time.monotonic()
                 try:
                     self._listen(url)
                 except StudiumError as error:
                     self._fail(error)
                     return
                 except (OSError, HTTPException, ValueError):
+                    heard_of = time.monotonic()
                     if not self._ended:
                         self._tell(f"the Studium at {url} does not answer any more")
             with self._changed:
@@ -173,20 +181,23 @@ class Borrowed:
         finally:
             connection.close()
 
-    def _hear(self, event: Json) -> None:
-        """Take in one line. Raises the error it tells."""
+    def _hear(self, event: Any) -> None:
+        """Take in one line. Raises the error it tells, ValueError for one that is none of ours."""
+        if not isinstance(event, dict):
+            raise ValueError("a line that is no JSON object")
         kind = event.get("kind")
         if kind == "error":
             raise told_error(event)
         with self._changed:
             self._key = str(event.get("lease") or self._key)
-            self._why = str(event.get("in_the_way") or self._why)
             if kind == "granted":
                 self._lent, self._leave = True, False
             elif kind == "leave" or (kind == "alive" and self._holding and not self._lent):
                 self._leave = True  # the latter: a Studium that came later and has no room for us yet
             if kind in ("waiting", "granted"):
                 self._alone = False
+            if kind == "waiting":
+                self._why = str(event.get("in_the_way") or GAVE_WAY)
             self._changed.notify_all()
         if kind == "closing":
             self._tell(str(event.get("text", "the lease has ended")))
