@@ -153,6 +153,7 @@ async def test_an_equal_waits_and_a_limit_ends_its_waiting(client):
         ({"name": "sft", "memory": True}, 400, "more than none"),
         ({"name": "sft", "memory": "1MB", "priority": "interactive"}, 400, "one of training, campaign"),
         ({"name": "sft", "memory": "1MB", "timeout_s": 0}, 400, "timeout_s"),
+        ({"name": "sft", "memory": "1MB", "on_gpu": True}, 400, "lends none of a GPU's memory"),
         (
             {"name": "sft", "memory": "200MB"},
             503,
@@ -192,3 +193,22 @@ async def test_a_server_that_stops_tells_the_holder_and_does_not_wait_for_it(tmp
             await holder.hears("granted")
         assert "stopping" in (await holder.hears("closing"))["text"]
         assert studium.fleet.residency.reserved_bytes() == 0
+
+
+async def test_a_lease_on_a_gpu_is_told_which_and_never_given_main_memory(tmp_path):
+    (tmp_path / "script.yaml").write_text(SCRIPT)
+    devices = "devices: [{name: card, kind: gpu, memory: 50MB}, {name: ram, memory: 900MB}]"
+    text = CONFIG.format(folder=tmp_path).replace("memory_budget: 100MB", devices)
+    (tmp_path / "studium.yaml").write_text(text)
+    config = load_config(tmp_path / "studium.yaml", environment={}, overrides={})
+    async with open_studium(config) as studium, serve(studium, drain_s=5.0) as url:
+        async with aiohttp.ClientSession() as session:
+            client = Client(url, session, studium)
+            async with client.holding(memory="40MB", on_gpu=True) as holder:
+                told = await holder.hears("granted")
+                assert (told["device"], told["gpu"]) == ("card", 0)
+                async with client.holding("second") as in_ram:
+                    assert (await in_ram.hears("granted"))["gpu"] is None
+            body = {"name": "big", "memory": "80MB", "on_gpu": True}
+            async with session.post(url + "/api/leases", json=body) as response:
+                assert response.status == 503, await response.text()

@@ -39,7 +39,10 @@ LONGEST_WAIT_S = 7 * 86_400.0
 
 
 class Borrowed:
-    """Memory that is borrowed, from `borrow`. Its methods are for one thread, `asked_to_leave` for any."""
+    """Memory that is borrowed, from `borrow`. Its methods are for one thread, `asked_to_leave` for any.
+
+    `gpu` is the GPU it is on, by NVML's number; None in main memory, and where nobody lends it.
+    """
 
     def __init__(self, workspace: Path, wanted: Json, *, wait_s: float, tell: Callable[[str], None]) -> None:
         self._workspace = workspace
@@ -52,6 +55,7 @@ class Borrowed:
         self._url: str | None = None
         self._key = ""
         self._why = GAVE_WAY
+        self.gpu: int | None = None
         self._connection: HTTPConnection | None = None
         self._thread = threading.Thread(target=self._keep_in_touch, name="lease", daemon=True)
 
@@ -192,6 +196,7 @@ class Borrowed:
             self._key = str(event.get("lease") or self._key)
             if kind == "granted":
                 self._lent, self._leave = True, False
+                self.gpu = event.get("gpu")
             elif kind == "leave" or (kind == "alive" and self._holding and not self._lent):
                 self._leave = True  # the latter: a Studium that came later and has no room for us yet
             if kind in ("waiting", "granted"):

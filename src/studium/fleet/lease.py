@@ -61,6 +61,11 @@ class Lease:
         return self._model.source
 
     @property
+    def tenant(self) -> str:
+        """What residency calls it."""
+        return self._model.name
+
+    @property
     def num_bytes(self) -> int:
         """The memory it holds while `held`."""
         return int(self._model.options["bytes"])

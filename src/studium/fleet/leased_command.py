@@ -78,7 +78,7 @@ class _Command:
         """Run the command until it ends by itself or by the user; return its exit status."""
         while True:
             self._idle = False
-            child = self._child = _begin(self._command)
+            child = self._child = _begin(self._command, memory.gpu)
             self._tell(f"runs as process {child.pid}")
             if self._signals:  # it came while the command began
                 self.end()
@@ -160,8 +160,12 @@ class _Command:
             _send(self._child, signal.Signals(number) if self._signals == 1 else signal.SIGKILL)
 
 
-def _begin(command: Sequence[str]) -> "subprocess.Popen[bytes]":
-    """Start the command in a process group of its own, so that whatever it starts hears of its end."""
+def _begin(command: Sequence[str], gpu: int | None) -> "subprocess.Popen[bytes]":
+    """Start the command in a process group of its own, so that whatever it starts hears of its end.
+
+    On a GPU that was lent it sees that one alone.
+    """
+    lent = {} if gpu is None else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)}
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
     def end_with_parent() -> None:
@@ -169,7 +173,7 @@ def _begin(command: Sequence[str]) -> "subprocess.Popen[bytes]":
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     try:
-        return subprocess.Popen(command, process_group=0, preexec_fn=end_with_parent)  # noqa: PLW1509
+        return subprocess.Popen(command, env=os.environ | lent, process_group=0, preexec_fn=end_with_parent)  # noqa: PLW1509
     except OSError as error:
         raise OperatorError(
             f"{command[0]!r} cannot be run: {error.strerror or error}",

@@ -8,7 +8,7 @@ from studium.fleet.profiles import Profiles
 from studium.fleet.situation import Device, Expected, Place, Rules, Situation, Tenant, Waiting
 from studium.fleet.tenancy import LEASE, House, Housed
 from studium.fleet.waits import Costs
-from studium.records.hardware import DeviceBudget
+from studium.records.hardware import DeviceBudget, DeviceKind
 from studium.records.models import ModelSpec
 from studium.records.profiles import Quantity
 
@@ -111,11 +111,15 @@ class Outlook:
     def homes(self, model: ModelSpec) -> list[DeviceBudget]:
         """Return the devices `model` may live on, the preferred first.
 
-        Of an engine that decides by itself it is the one where it put the model last.
+        Of an engine that decides by itself it is the one where it put the model last. A lease on a GPU is never
+        moved to main memory: its holder could do nothing with it there.
         """
         found = self._house.found_on.get(model.name)
         known = [home for home in self._house.limits.homes if home.name == found]
-        return known or homes_of(model, self._engines[model.engine].capabilities, self._house.limits.homes)
+        homes = known or homes_of(model, self._engines[model.engine].capabilities, self._house.limits.homes)
+        if model.engine == LEASE and model.gpu_layers:
+            return [home for home in homes if home.kind is DeviceKind.GPU] or homes
+        return homes
 
     def need_bytes(self, actual: ModelSpec, home: DeviceBudget) -> int | None:
         """Return what was learned of a model's memory on a device; None where it has to be estimated.

@@ -19,6 +19,7 @@ from aiohttp import web
 from studium.config.units import parse_size
 from studium.engines import ollama_wire
 from studium.errors import BadRequest, StudiumError
+from studium.records.hardware import DeviceKind
 from studium.records.scheduling import Priority
 from studium.web import fields
 from studium.web.door import REQUEST_ID, failure_of
@@ -121,10 +122,18 @@ async def _live(studium: "Studium", holder: Holder) -> None:
     async with lease:
         while True:
             holder.let_go.clear()
-            holder.news.put_nowait({"kind": "granted", "lease": holder.key, "bytes": lease.num_bytes})
+            holder.news.put_nowait(_granted(studium, holder))
             await _told_to_leave(holder, studium.config.fleet.lease_leave_s)
             holder.news.put_nowait(waiting)
             await lease.pause()
+
+
+def _granted(studium: "Studium", holder: Holder) -> Json:
+    """Return the line that says that the memory is there, and where: `gpu` is its number by NVML, or null."""
+    residency, lease = studium.fleet.residency, holder.lease
+    device = residency.whereabouts().get(lease.tenant, "")
+    gpu = next((home.gpu for home in residency.limits.homes if home.name == device), None)
+    return {"kind": "granted", "lease": holder.key, "bytes": lease.num_bytes, "device": device, "gpu": gpu}
 
 
 async def _told_to_leave(holder: Holder, leave_s: float) -> None:
@@ -201,12 +210,20 @@ def _wanted(studium: "Studium", body: Json) -> "Lease":
     if body.get("memory") is None:
         raise BadField("memory", "memory is missing", expected='such as "2GiB", or a number of bytes')
     wait_s = fields.number(body, "timeout_s", 0.01, LONGEST_WAIT_S)
+    on_gpu = fields.flag(body, "on_gpu")
+    if on_gpu and not any(one.kind is DeviceKind.GPU for one in studium.fleet.devices()):
+        raise BadField(
+            "on_gpu",
+            "no model of this Studium lives on a GPU, so it lends none of a GPU's memory",
+            expected="a lease of main memory",
+            try_next="leave on_gpu out, or declare the GPU in fleet.devices",
+        )
     return studium.fleet.lease(
         name,
         _size(body["memory"]),
         priority=_priority(body),
         timeout_s=3600.0 if wait_s is None else wait_s,
-        on_gpu=fields.flag(body, "on_gpu"),
+        on_gpu=on_gpu,
     )
 
 
