@@ -117,3 +117,20 @@ async def test_the_package_itself_opens_a_workspace_and_asks(tmp_path: Path):
 def test_one_question_needs_one_line(tmp_path: Path):
     declared(tmp_path, f"workspace: {tmp_path / 'w'}\n" + TEAM.format(script=tmp_path / "script.yaml"))
     assert studium.ask("What is 2 + 2?", config=tmp_path / "studium.yaml").answer == "4"
+
+
+async def test_a_part_that_names_a_student_that_is_not_there_is_refused_at_the_start(tmp_path: Path):
+    config = declared(tmp_path, TEAM.format(script="script.yaml") + "ensemble: {judge: alpa}\n")
+    with pytest.raises(ConfigurationError, match="ensemble.judge names 'alpa'") as caught:
+        async with open_studium(config):
+            pass
+    assert "studium.yaml:" in str(caught.value) and "did you mean 'alpha'" in str(caught.value)
+
+
+async def test_parts_are_played_by_the_students_that_are_named(tmp_path: Path):
+    config = declared(
+        tmp_path, TEAM.format(script="script.yaml") + "ensemble: {judge: beta, master: alpha}\n"
+    )
+    async with open_studium(config) as opened:
+        assert opened.ensemble.team.parts.judge == "beta"
+        assert opened.ensemble.team.master().name == "alpha"

@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from itertools import count
 from typing import Any
 
@@ -26,6 +27,7 @@ from studium.serve import Ensemble, EnsembleLimits
 from studium.serve.governor import Governor
 from studium.serve.history import History, Keeping
 from studium.serve.refining import Refining
+from studium.serve.team import Parts
 from studium.store import Store, open_store
 
 STORE_FILE = "state.db"
@@ -90,6 +92,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         roster.students,
         {complexity: _limits(config, complexity) for complexity in Complexity},
         default_complexity=_default_complexity(config),
+        parts=parts_of(config, roster),
         experience=history,
         governor=governor,
         refining=Refining(
@@ -129,6 +132,24 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         await fleet.close()
         await asyncio.to_thread(governor.close)
         await asyncio.to_thread(store.close)
+
+
+def parts_of(config: Config, roster: Roster) -> Parts:
+    """Return who plays a part. Raises ConfigurationError for a name no student that answers has."""
+    able = {name for name, student in roster.students.items() if not student.model.embeddings}
+    named = {part.name: getattr(config.ensemble, part.name) or "" for part in fields(Parts)}
+    for part, name in named.items():
+        if name and name not in able:
+            near = get_close_matches(name, able, n=1)
+            raise ConfigurationError(
+                f"{config.origins.get(f'ensemble.{part}', 'the configuration')}: ensemble.{part} names {name!r}, "
+                "and no student that answers questions is called so",
+                expected=f"one of {', '.join(sorted(able))}",
+                try_next=f"did you mean {near[0]!r}?"
+                if near
+                else f"remove ensemble.{part}, or add the student",
+            )
+    return Parts(**named)
 
 
 def governor_of(config: Config, store: Store) -> Governor:

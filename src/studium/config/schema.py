@@ -27,6 +27,7 @@ BodyBytes = Annotated[int, Size(least=1024)]
 Plain = Annotated[str, Text()]
 Prompt = Annotated[str, Text("text of at most 100,000 characters")]
 Count = Annotated[int, Whole(1)]
+StudentName = Annotated[str | None, Text("the name of a student")]
 Money = Annotated[float | None, Number(0, 1e9)]
 GpuSeconds = Annotated[float | None, Number(0, 1e9)]
 Environment = Annotated[
@@ -114,6 +115,8 @@ class EnsembleConfig:
     """How many models a question is worth. `complexity` is used where the caller names none.
 
     `auto` begins as for a simple question and goes on, up to what the question looks like, while it is not settled.
+    The others are names of students that play a part: `courier` answers first where that may do, `master` where small
+    ones differ, `judge` ranks answers in free words, `oracle` and then `arbiter` refine.
     """
 
     complexity: Annotated[str, Choice((AUTO, *COMPLEXITIES))] = AUTO
@@ -121,6 +124,11 @@ class EnsembleConfig:
     medium: ComplexityLimits = ComplexityLimits(4, 6, 45.0, 45.0, 0.95)
     complex: ComplexityLimits = ComplexityLimits(8, 8, 90.0, 90.0, 0.97)
     expert: ComplexityLimits = ComplexityLimits(10, 12, 120.0, 120.0, 0.98)
+    courier: StudentName = None
+    master: StudentName = None
+    judge: StudentName = None
+    oracle: StudentName = None
+    arbiter: StudentName = None
 
     def limits(self, complexity: str) -> ComplexityLimits:
         """Return the bounds of one of COMPLEXITIES."""
