@@ -132,6 +132,17 @@ class Panel:
                 return number
         return len(left)
 
+    def most_probable(self, replies: Sequence[MemberReply], left: Sequence[str]) -> float:
+        """Return what the leader's probability would be if all left said the same as it, 0 to 1, before calibration.
+
+        Where this is less than the confidence that is asked for, asking them cannot bring it.
+        """
+        answer = next((one.answer for one in self.groups(replies) if one.answer is not None), None)
+        if answer is None and not left:
+            return 0.0
+        agreeing = [sides_with(name, answer or "") for name in left]
+        return max(one.probability for one in self.groups([*replies, *agreeing]) if one.answer is not None)
+
     def marginal(self, members: Sequence[MemberReply], name: str, *, declining: bool = False) -> float:
         """Return what one more voice of this student, at its ceiling, would add to a group of these replies."""
         more = (name, self.ceiling(name, declining=declining))

@@ -1,0 +1,529 @@
+"""Real answers of six models to school arithmetic: whom to ask, whom to believe, when to stop.
+
+The file (`--file PATH`, or STUDIUM_SIX_MODELS in the environment) has a line for each question: id, question,
+and replies {model: {answer, chars, correct}}, the same models in the same order in all lines, the strongest last.
+The others are the five (or however many) students of the committee. Every split calibrates on a random 300
+questions and is tested on the rest; reliabilities, the calibration curve, the cascade's threshold, the best
+single student and the length for routing come from the 300 alone. Fixed before any split: the pool (all but the
+last model), K = 10 wrong answers, and the rule for the threshold: of the grid THRESHOLDS the one with most right
+on the 300 among those that call the strong model for at most 55 % of them. That rule was chosen while looking at
+678 public lines; the same script on lines kept aside is what tells. The calls come from the strategies that serve
+questions; memory is simulated (`fleet.simulate`: 11 GB, invented timings, a question every 50 s).
+
+One model asked several times cannot be measured here: there is one answer of each model.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+from statistics import fmean
+from typing import Any
+
+from benchmarks.report import Aim, Report, run, say
+from benchmarks.simulated_asking import lay_down, play, work
+from studium.errors import CallerError, StudiumError
+from studium.evals.intervals import Interval, bootstrap_mean
+from studium.fleet.simulate.measures import spread
+from studium.fleet.simulate.policies import POLICIES, WITHOUT_HINTS
+from studium.fleet.simulate.workloads import STUDENT_SIZES_GB
+from studium.records.answers import Complexity, Fate, MemberReply
+from studium.records.messages import Ask, Message
+from studium.records.models import Capabilities, ModelSpec, Student
+from studium.serve.calibration import Calibration, Pair, ece, fit
+from studium.serve.calls import Batch, Brief, Call, Known, Outlook, Stage, Strategy
+from studium.serve.strategies.cascade import cascade
+from studium.serve.strategies.committee import committee
+from studium.serve.strategies.everyone import everyone
+from studium.serve.strategies.verdicts import judge, panel_of
+
+FILE = "STUDIUM_SIX_MODELS"
+SPLITS, QUICK_SPLITS = 20, 3
+SIMULATED_SPLITS, QUICK_SIMULATED_SPLITS = 20, 1
+CALIBRATE_ON = 300
+WRONG_ANSWERS = 10.0
+THRESHOLDS = tuple(number / 100 for number in range(60, 98, 2))
+MOST_STRONG_CALLS = 0.55
+MATRIX_PARALLEL = "ideal swap table, all in parallel"
+LRU_IN_TURN = "byte LRU, in turn, stop when settled"
+LRU_RESIDENT_FIRST = "byte LRU, information per second"
+PLAN_PARALLEL = "Studium's planner, all in parallel"
+PLAN_IN_TURN = "Studium's planner, in turn, stop when settled"
+OURS = "Studium's planner, information per second"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One question with the reply of every model, and whether each was right."""
+
+    question: str
+    replies: Mapping[str, MemberReply]
+    right: Mapping[str, bool]
+
+
+def read(path: Path) -> list[Line]:
+    """Read a file of the form above. Raises CallerError with the line that offends."""
+    try:
+        texts = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise CallerError(
+            f"cannot read {path}: {wrong}", expected="a JSON Lines file", try_next="give another --file"
+        ) from wrong
+    lines: list[Line] = []
+    for number, text in enumerate(texts, 1):
+        try:
+            line = _line(json.loads(text))
+            _must(not lines or list(line.right) == list(lines[0].right), "other models than line 1")
+        except (ValueError, KeyError, TypeError, AttributeError) as wrong:
+            raise CallerError(
+                f"line {number} of {path} cannot be used: {wrong or type(wrong).__name__}",
+                expected='{"question": text, "replies": {model: {"answer": number or null, "correct": true or false}}}',
+                try_next="correct or remove the line",
+            ) from wrong
+        lines.append(line)
+    if len(lines) <= CALIBRATE_ON:
+        raise CallerError(
+            f"{path} has {len(lines)} lines",
+            expected=f"more than {CALIBRATE_ON}",
+            try_next="give a longer file",
+        )
+    return lines
+
+
+def _line(found: Any) -> Line:
+    replies: dict[str, MemberReply] = {}
+    right: dict[str, bool] = {}
+    _must(isinstance(found["question"], str), "the question is no text")
+    _must(3 <= len(found["replies"]) <= 1 + len(STUDENT_SIZES_GB), "3 to 7 models are expected")
+    for name, reply in found["replies"].items():
+        answer, right[name] = reply["answer"], reply["correct"]
+        _must(isinstance(right[name], bool), f"correct of {name} is neither true nor false")
+        _must(answer is None or isinstance(answer, int | float | str), f"answer of {name} is no plain value")
+        fate = Fate.UNREADABLE if answer is None else Fate.ANSWERED
+        replies[name] = MemberReply(name, fate, answer=None if answer is None else str(answer))
+    return Line(found["question"], replies, right)
+
+
+def _must(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What one split knows, all of it from its calibration questions; `strong` is the file's last model."""
+
+    students: tuple[str, ...]
+    strong: str
+    reliability: Mapping[str, float]
+    threshold: float = 1.0
+    strong_share: float = 0.0
+    calibration: Calibration = field(default_factory=Calibration)
+
+    @property
+    def by_merit(self) -> list[str]:
+        return sorted(self.students, key=lambda name: -self.reliability[name])
+
+
+class Still:
+    """A machine on which everything is in memory and every answer takes a second."""
+
+    def seconds_to_answer(self, student: Student) -> float:
+        return 1.0
+
+    def fit_together(self, students: Sequence[Student]) -> bool:
+        return True
+
+    def seconds_left(self) -> float:
+        return 3_600.0
+
+    def capabilities(self, student: Student) -> Capabilities:
+        return Capabilities(manages_memory=True)
+
+
+STILL = Still()
+
+
+def brief(learned: Learned, outlook: Outlook, names: Sequence[str], *, confidence: float = 1.0) -> Brief:
+    """Return what a strategy is told: these students, asked until settled or this sure."""
+    students = {name: Student(name, ModelSpec(name, "scripted", name)) for name in [*names, learned.strong]}
+    return Brief(
+        students=tuple(students[name] for name in names),
+        reserves=(),
+        ask=Ask(messages=(Message("user", "a question of the file"),)),
+        question="",
+        domain="arithmetic",
+        kind="arithmetic",
+        recognised=True,
+        same=lambda one, other: one == other,
+        extract=lambda text: text or None,
+        known={name: Known(learned.reliability[name], CALIBRATE_ON, name) for name in students},
+        stages=(Stage(Complexity.EXPERT, 1, len(names), confidence),),
+        outlook=outlook,
+        master=students[learned.strong],
+        wrong_answers=WRONG_ANSWERS,
+    )
+
+
+def all_at_once(of: Brief) -> Strategy:
+    """Ask everybody together and hear everybody out."""
+    replies = yield Batch(tuple(map(Call, of.students)))
+    return judge(of, replies, ())
+
+
+def in_turn(of: Brief) -> Strategy:
+    """Ask one after the other in the order given, until settled."""
+    replies: list[MemberReply] = []
+    left = list(of.students)
+    while not panel_of(of).settled(replies, [one.name for one in left]):
+        replies += yield Batch((Call(left.pop(0)),))
+    return judge(of, replies, ())
+
+
+def cheap_first(of: Brief) -> Strategy:
+    """Ask the cheap in the order given, two at least, until one answer is probable enough; else the strong model.
+
+    It is asked as soon as the cheap that are left could not bring that probability any more; then it decides.
+    """
+    assert of.master is not None
+    panel, wanted = panel_of(of), of.stages[-1].confidence
+    replies: list[MemberReply] = []
+    left = [one.name for one in of.students]
+    for student in of.students:
+        replies += yield Batch((Call(student),))
+        left.remove(student.name)
+        groups = panel.groups(replies)
+        if len(replies) > 1 and groups and groups[0].probability >= wanted:
+            return judge(of, replies, ())
+        if panel.most_probable(replies, left) < wanted:
+            break
+    (last,) = yield Batch((Call(of.master),))
+    return judge(of, [last] if last.fate is Fate.ANSWERED else replies, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One question answered one way: right or not, who was asked, the computed confidence."""
+
+    right: bool
+    asked: Sequence[str]
+    answer: str | None
+    confidence: float
+
+
+def answer(strategy: Strategy, line: Line) -> Result:
+    verdict, asked = play(strategy, line.replies)
+    winner = verdict.winner
+    right = winner is not None and winner.fate is Fate.ANSWERED and line.right[winner.student]
+    return Result(right, asked, None if winner is None else winner.answer, verdict.confidence)
+
+
+def learn(lines: Sequence[Line]) -> Learned:
+    """Learn all that a split needs from its calibration questions."""
+    names = list(lines[0].right)
+    reliability = {name: (sum(one.right[name] for one in lines) + 1) / (len(lines) + 2) for name in names}
+    plain = Learned(tuple(names[:-1]), names[-1], reliability)
+    pairs = [Pair(one.confidence, float(one.right)) for one in _answers(_vote, plain, lines)]
+    choices: list[tuple[float, float, float]] = []
+    for threshold in THRESHOLDS:
+        results = _answers(partial(_cheap_first, threshold=threshold), plain, lines)
+        strong = fmean(plain.strong in one.asked for one in results)
+        choices.append((fmean(one.right for one in results), -strong, threshold))
+    within = [one for one in choices if -one[1] <= MOST_STRONG_CALLS]
+    _, share, threshold = max(within) if within else max(choices, key=lambda one: one[1])
+    return Learned(plain.students, plain.strong, reliability, threshold, -share, fit(pairs))
+
+
+Way = Callable[[Learned], Strategy]
+
+
+def _vote(learned: Learned) -> Strategy:
+    return all_at_once(brief(learned, STILL, learned.by_merit))
+
+
+def _committee(learned: Learned) -> Strategy:
+    return committee(brief(learned, STILL, learned.students))
+
+
+def _cheap_first(learned: Learned, threshold: float | None = None) -> Strategy:
+    wanted = learned.threshold if threshold is None else threshold
+    return cheap_first(brief(learned, STILL, learned.by_merit, confidence=wanted))
+
+
+def _served_cascade(learned: Learned) -> Strategy:
+    return cascade(brief(learned, Cheaper(learned), learned.by_merit))
+
+
+class Cheaper(Still):
+    """Where the strong model takes longest: what a cascade needs to know who is cheap."""
+
+    def __init__(self, learned: Learned) -> None:
+        self._strong = learned.strong
+
+    def seconds_to_answer(self, student: Student) -> float:
+        return 10.0 if student.name == self._strong else 1.0
+
+
+def _alone(learned: Learned, name: str) -> Strategy:
+    return all_at_once(brief(learned, STILL, [name]))
+
+
+def _answers(way: Way, learned: Learned, lines: Sequence[Line]) -> list[Result]:
+    return [answer(way(learned), one) for one in lines]
+
+
+def _majority(learned: Learned) -> Strategy:
+    return everyone(brief(learned, STILL, learned.by_merit))
+
+
+def _by_length(learned: Learned, calibrate: Sequence[Line], lines: Sequence[Line]) -> list[Result]:
+    """The longest questions go to the strong model, as many as the cascade sends it; the rest to the best student."""
+    lengths = sorted((len(one.question) for one in calibrate), reverse=True)
+    least = lengths[min(len(lengths) - 1, round(learned.strong_share * len(lengths)))]
+    best = learned.by_merit[0]
+    return [
+        answer(_alone(learned, learned.strong if len(one.question) > least else best), one) for one in lines
+    ]
+
+
+# ---- one split ---------------------------------------------------------------------------------
+
+BEST, MAJORITY, VOTE, COMMITTEE = "best student alone", "majority of all", "log-odds of all", "lossless stop"
+STRONG, LENGTH, SERVED = "strong model alone", "routed by prompt length", "cascade of two that agree"
+CASCADE = "cascade by posterior"
+Results = Mapping[str, Sequence[Result]]
+
+
+def split(lines: Sequence[Line], number: int) -> tuple[list[int], list[int]]:
+    """Return the places of the calibration and of the test questions."""
+    order = list(range(len(lines)))
+    Random(f"six models {number}").shuffle(order)
+    return order[:CALIBRATE_ON], order[CALIBRATE_ON:]
+
+
+def answer_all(learned: Learned, calibrate: Sequence[Line], test: Sequence[Line]) -> Results:
+    """Answer the test questions in every way."""
+    return {
+        BEST: _answers(lambda one: _alone(one, one.by_merit[0]), learned, test),
+        MAJORITY: _answers(_majority, learned, test),
+        VOTE: _answers(_vote, learned, test),
+        COMMITTEE: _answers(_committee, learned, test),
+        STRONG: _answers(lambda one: _alone(one, one.strong), learned, test),
+        LENGTH: _by_length(learned, calibrate, test),
+        SERVED: _answers(_served_cascade, learned, test),
+        CASCADE: _answers(_cheap_first, learned, test),
+    }
+
+
+# ---- memory ------------------------------------------------------------------------------------
+
+CELLS: Mapping[
+    str, tuple[str, Callable[[Brief], Strategy]]
+] = {  # the policy that houses models, the strategy
+    MATRIX_PARALLEL: ("llama-swap-matrix", all_at_once),
+    LRU_IN_TURN: ("byte-lru", in_turn),
+    LRU_RESIDENT_FIRST: ("byte-lru", committee),
+    PLAN_PARALLEL: (WITHOUT_HINTS, all_at_once),
+    PLAN_IN_TURN: (WITHOUT_HINTS, in_turn),
+    OURS: (WITHOUT_HINTS, committee),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """What became of one split's questions on a simulated machine, each in its own list."""
+
+    loads: float
+    calls: float
+    seconds: Sequence[float]
+    answers: Sequence[str | None]
+
+
+def simulate(learned: Learned, test: Sequence[Line], number: int, cell: str) -> Lived:
+    """Put the test questions, one every 50 s on the mean, to the committee; return what it took a question."""
+    policy, strategy = CELLS[cell]
+    trace = lay_down(learned.students, STUDENT_SIZES_GB[: len(learned.students)], len(test), number)
+    machine = work(
+        trace,
+        POLICIES[policy],
+        lambda _place, present: strategy(brief(learned, present, learned.by_merit)),
+        lambda place, name: test[place].replies[name],
+        seed=number,
+    )
+    verdicts = [one.verdict for one in machine.questions]
+    return Lived(
+        machine.tally.loads / len(test),
+        fmean(len(one.asked) for one in machine.questions),
+        [one.ended_s - one.at_s for one in machine.questions],
+        [None if one is None or one.winner is None else one.winner.answer for one in verdicts],
+    )
+
+
+# ---- the report --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split's test questions (their places in the file) and all that was found on them."""
+
+    places: Sequence[int]
+    learned: Learned
+    results: Results
+    lived: Mapping[str, Lived]
+
+
+def _measure(path: Path, quick: bool) -> Report:
+    lines = read(path)
+    splits: list[Split] = []
+    for number in range(QUICK_SPLITS if quick else SPLITS):
+        first, places = split(lines, number)
+        calibrate, test = [lines[place] for place in first], [lines[place] for place in places]
+        learned = learn(calibrate)
+        simulated = number < (QUICK_SIMULATED_SPLITS if quick else SIMULATED_SPLITS)
+        lived = {cell: simulate(learned, test, number, cell) for cell in CELLS} if simulated else {}
+        splits.append(Split(places, learned, answer_all(learned, calibrate, test), lived))
+        say(f"split {number + 1}: threshold {learned.threshold:.2f}")
+    return Report(
+        [*(_row(way, splits) for way in splits[0].results), *(_lived_row(cell, splits) for cell in CELLS)],
+        [*_aims(splits), *_memory_aims(splits), _ece_aim(splits)],
+        _notes(path, lines, splits),
+    )
+
+
+def _row(way: str, splits: Sequence[Split]) -> Mapping[str, Any]:
+    strong = splits[0].learned.strong
+    results = [one for split in splits for one in split.results[way]]
+    return {
+        "way": way,
+        "right %": f"{100 * fmean(one.right for one in results):.1f}",
+        "calls": f"{fmean(len(one.asked) for one in results):.2f}",
+        "strong model's %": f"{100 * fmean(strong in one.asked for one in results):.1f}",
+    }
+
+
+def _lived_row(cell: str, splits: Sequence[Split]) -> Mapping[str, Any]:
+    lived = [split.lived[cell] for split in splits if split.lived]
+    spreads = [found for one in lived if (found := spread(one.seconds)) is not None]
+    return {
+        "way": cell,
+        "calls": f"{fmean(one.calls for one in lived):.2f}",
+        "loads a question": f"{fmean(one.loads for one in lived):.2f}",
+        "mean s": f"{fmean(one.mean for one in spreads):.0f}",
+        "p95 s": f"{fmean(one.p95 for one in spreads):.0f}",
+    }
+
+
+def _aims(splits: Sequence[Split]) -> list[Aim]:
+    students, strong = len(splits[0].learned.students), splits[0].learned.strong
+    calls = bootstrap_mean(_by_question(splits, lambda of: [len(one.asked) for one in of[COMMITTEE]]))
+    others = sum(
+        one.answer != all_.answer
+        for split in splits
+        for one, all_ in zip(split.results[COMMITTEE], split.results[VOTE], strict=True)
+    ) + sum(
+        one != all_.answer
+        for split in splits
+        for cell in split.lived
+        for one, all_ in zip(split.lived[cell].answers, split.results[VOTE], strict=True)
+    )
+    points = bootstrap_mean(_by_question(splits, lambda of: _points(of[CASCADE], of[STRONG])))
+    share = bootstrap_mean(
+        _by_question(splits, lambda of: [100.0 * (strong in one.asked) for one in of[CASCADE]])
+    )
+    gain = bootstrap_mean(_by_question(splits, lambda of: _points(of[VOTE], of[BEST])))
+    routed = bootstrap_mean(_by_question(splits, lambda of: _points(of[CASCADE], of[LENGTH])))
+    most_calls = 0.7 * students
+    return [
+        Aim(
+            f"lossless stop: calls of {students}",
+            *_three(calls),
+            f"<= {most_calls:g}",
+            calls.value <= most_calls,
+        ),
+        Aim("answers that differ from those of all together", others, None, None, "0", others == 0),
+        Aim("cascade against the strong model, points", *_three(points), ">= -0.5", points.value >= -0.5),
+        Aim("cascade: % of the strong model's calls", *_three(share), "<= 60", share.value <= 60.0),
+        Aim("log-odds of all over the best student, points", *_three(gain), "for information", None),
+        Aim("cascade over routing by length, points", *_three(routed), "for information", None),
+    ]
+
+
+def _memory_aims(splits: Sequence[Split]) -> list[Aim]:
+    lived = [split.lived for split in splits if split.lived]
+    loads = bootstrap_mean([one[OURS].loads for one in lived])
+    fewer = bootstrap_mean([100 * (1 - one[OURS].loads / one[MATRIX_PARALLEL].loads) for one in lived])
+    sooner = bootstrap_mean(
+        [100 * (1 - fmean(one[OURS].seconds) / fmean(one[MATRIX_PARALLEL].seconds)) for one in lived]
+    )
+    return [
+        Aim("loads a question", *_three(loads), "<= 1.7", loads.value <= 1.7),
+        Aim("loads below the ideal swap table, %", *_three(fewer), ">= 40", fewer.value >= 40.0),
+        Aim("mean seconds below the ideal swap table, %", *_three(sooner), "for information", None),
+    ]
+
+
+def _ece_aim(splits: Sequence[Split]) -> Aim:
+    found = [ece(_pairs(split, calibrated=True)) or 0.0 for split in splits]
+    value = bootstrap_mean(found)
+    plain = fmean(ece(_pairs(split, calibrated=False)) or 0.0 for split in splits)
+    note = f"{plain:.3f} without the curve that the calibration questions gave"
+    return Aim("calibration error (ECE) of all together", *_three(value), "for information", None, note)
+
+
+def _pairs(split: Split, *, calibrated: bool) -> list[Pair]:
+    curve = split.learned.calibration if calibrated else Calibration()
+    return [Pair(curve.of(one.confidence), float(one.right)) for one in split.results[VOTE]]
+
+
+def _points(one: Sequence[Result], other: Sequence[Result]) -> list[float]:
+    return [
+        100.0 * (float(mine.right) - float(theirs.right)) for mine, theirs in zip(one, other, strict=True)
+    ]
+
+
+def _by_question(splits: Sequence[Split], figures: Callable[[Results], Iterable[float]]) -> list[float]:
+    """Return a figure for each question, its mean over the splits that test it: what an interval is drawn over."""
+    found: dict[int, list[float]] = {}
+    for one in splits:
+        for place, figure in zip(one.places, figures(one.results), strict=True):
+            found.setdefault(place, []).append(figure)
+    return [fmean(values) for values in found.values()]
+
+
+def _three(interval: Interval) -> tuple[float, float, float]:
+    return interval.value, interval.low, interval.high
+
+
+def _notes(path: Path, lines: Sequence[Line], splits: Sequence[Split]) -> list[str]:
+    thresholds = sorted(one.learned.threshold for one in splits)
+    simulated = sum(bool(one.lived) for one in splits)
+    return [
+        f"{len(lines)} questions of {path.name}; {len(splits)} splits, {CALIBRATE_ON} to calibrate, the rest to test",
+        f"the strong model is {splits[0].learned.strong}; thresholds chosen {thresholds[0]} to {thresholds[-1]}",
+        f"memory simulated on {simulated} splits; intervals of accuracy and calls are bootstraps over questions, "
+        "those of loads and seconds over splits",
+        "one model asked several times is not measured: the file has one answer of each",
+    ]
+
+
+def main() -> None:
+    """Take --file off the command line; the rest is every benchmark's."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--file", type=Path, default=os.environ.get(FILE))
+    options, rest = parser.parse_known_args()
+    if options.file is None and not {"-h", "--help"} & set(rest):
+        raise SystemExit(f"six_models: no file of answers was given; pass --file PATH or set {FILE}")
+    sys.argv[1:] = rest
+    try:
+        run("six_models", __doc__ or "", lambda quick: _measure(Path(options.file), quick))
+    except StudiumError as wrong:
+        raise SystemExit(f"six_models: {wrong}") from wrong
+
+
+if __name__ == "__main__":
+    main()
