@@ -58,7 +58,10 @@ def calibrate(
         write_table(("student", "questions", "seconds, about"), rows)
     else:
         columns = ("student", "domain", "asked", "right", "share")
-        write_table(columns, [(*row[:2], *map(str, row[2:4]), f"{row[4]:.0%}") for row in done["results"]])
+        write_table(
+            columns,
+            [(*row[:2], *(f"{count:g}" for count in row[2:4]), f"{row[4]:.0%}") for row in done["results"]],
+        )
         note("what follows from it: studium models calibration, studium models why QUESTION")
 
 
@@ -126,7 +129,8 @@ def _asker(studium: "Studium", url: str | None) -> "Ask":
         return whole(await studium.ensemble.answer(query), explain=True)
 
     async def there(query: "Query") -> Json:
-        body = {"question": query.question, "model": query.model, "domain": query.domain, "explain": True}
+        body = {"question": query.question, "model": query.model, "domain": query.domain}
+        body |= {"explain": True, "logprobs": True, "cache": False, "refine": False}
         return await asyncio.to_thread(post, url or "", "/api/ask", body, query.request_id)
 
     return there if url else here

@@ -116,6 +116,7 @@ def _query(task: Task) -> Query:
         messages=(Message("user", task.problem.prompt),),
         model=task.student or AUTO,
         domain=task.domain.name,
+        top_logprobs=0,  # for the student's own confidence
         request_id=f"{CALIBRATING}{Random(task.key).getrandbits(64):016x}",
         cache=False,
         refine=False,
@@ -132,7 +133,8 @@ def _grade(task: Task, told: Json, history: History) -> Grade | None:
         member = next((one for one in told["members"] if one["student"] == task.student), None)
         if member is None or member["fate"] not in _GRADED:
             return None
-        said, confidence = member["text"], member["confidence"]
+        said = member["text"]
+        confidence = member["confidence"] if member["fate"] == Fate.ANSWERED else None
     score = task.domain.verify(task.problem, said)
     if score is None:
         return None

@@ -24,6 +24,7 @@ PRIOR_SLOPE_SD, PRIOR_OFFSET_SD = 0.5, 1.0
 _LEAST_SLOPE = 0.05
 _EDGE = 1e-4
 _BINS = 10
+_LEAST_IN_BIN = 5
 _FOLDS = 5
 
 
@@ -121,14 +122,14 @@ def reliability_diagram(pairs: Sequence[Pair], num_bins: int = _BINS) -> list[Bi
             fmean(p.confidence for p in one),
             wilson(round(math.fsum(p.right for p in one)), len(one)),
         )
-        for one in _bins(pairs, num_bins)
+        for one in (_bins(pairs, num_bins) if pairs else ())
     ]
 
 
 def _bins(pairs: Sequence[Pair], num_bins: int) -> list[list[Pair]]:
-    """Return the pairs in at most `num_bins` groups of as equal size as can be, by confidence."""
+    """Return the pairs in at most `num_bins` groups of as equal size as can be, by confidence; few make fewer."""
     ordered = sorted(pairs)
-    number = min(num_bins, len(ordered))
+    number = max(1, min(num_bins, len(ordered) // _LEAST_IN_BIN))
     edges = [round(len(ordered) * place / number) for place in range(number + 1)]
     return [ordered[low:high] for low, high in pairwise(edges)]
 

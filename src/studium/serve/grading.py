@@ -115,7 +115,7 @@ def _check(feedback: Feedback) -> None:
 
 def _beside(answer: KeptAnswer, domain: Domain | None, *, good: bool) -> dict[str, float | None]:
     """Grade by whether a member said what was answered."""
-    scores: dict[str, float | None] = {WHOLE: float(good)}
+    scores: dict[str, float | None] = {WHOLE: float(good)} if answer.status == AnswerStatus.ANSWERED else {}
     for one in answer.members:
         if one.fate != Fate.ANSWERED:
             continue
@@ -167,9 +167,16 @@ def _grades(
             score=score,
             weight=weight,
             model=members[student].model if student in members else "",
-            confidence=members[student].confidence if student in members else answer.confidence,
+            confidence=_confidence(answer, members.get(student)),
             key=key_of(student),
         )
         for student, score in scores.items()
         if score is not None and (student in members or student == WHOLE)
     ]
+
+
+def _confidence(answer: KeptAnswer, member: KeptMember | None) -> float | None:
+    """Return how sure somebody was of the answer that is graded; None of a decline, however sure it was of that."""
+    if member is None:
+        return answer.confidence
+    return member.confidence if member.fate == Fate.ANSWERED else None

@@ -2,7 +2,7 @@
 
 `POST /api/ask` takes `question` (or `messages`) and, all optional: `model`, `complexity`, `strategy`,
 `students`, `domain`, `explain`, `timeout_s`, `session`, `refine`, `cache`, `stream`, `temperature`, `max_tokens`,
-`seed`, `stop`.
+`seed`, `stop`, `logprobs` (students then say how sure they are).
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from studium.web.reception import VISIT
 from studium.web.voices import AskVoice
 
 _KNOWN = {
-    "cache", "complexity", "domain", "explain", "max_completion_tokens", "max_tokens", "messages", "model",
+    "cache", "complexity", "domain", "explain", "logprobs", "max_completion_tokens", "max_tokens", "messages", "model",
     "question", "refine", "repeat_penalty", "seed", "session", "stop", "strategy", "stream", "students",
     "temperature", "timeout_s", "top_k", "top_p",
 }  # fmt: skip
@@ -39,6 +39,7 @@ def wish_of(body: Json) -> Wish:
         messages=_messages(body),
         model=fields.text(body, "model") or "auto",
         sampling=sampling_of(body),
+        top_logprobs=0 if fields.flag(body, "logprobs") else None,
     )
     return Wish(
         query,
