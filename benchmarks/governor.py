@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.governor_worker import ASK, MODEL, MOST_USD, PRICE, reserving
+from benchmarks.governor_worker import ASK, MOST_USD, PRICE, reserving
 from benchmarks.report import Aim, Report, run, say
 from studium.config.schema import GovernorConfig
 from studium.records.models import ModelSpec
