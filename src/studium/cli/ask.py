@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 COMPLEXITIES = ("simple", "medium", "complex", "expert")
+STRATEGIES = ("single", "committee", "cascade", "debate", "clone_dispatch", "everyone")
 
 
 def ask(
@@ -31,7 +32,9 @@ def ask(
     complexity: Annotated[
         str | None, typer.Option(metavar="|".join(COMPLEXITIES), help="How much it deserves.")
     ] = None,
-    strategy: Annotated[str | None, typer.Option(help="How students are asked: single, committee.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help=f"How students are asked: {', '.join(STRATEGIES)}.")
+    ] = None,
     student: Annotated[
         list[str] | None, typer.Option("--student", metavar="NAME", help="Ask this one; may be repeated.")
     ] = None,
@@ -144,22 +147,32 @@ def _present(answer: Json, *, explain: bool, as_json: bool, told: bool) -> None:
         return
     write("\n" if told else answer["text"].rstrip("\n") + "\n")
     if answer["status"] == "partial":
-        note("not settled: time was up, or no reply could be read; this is the best there was")
+        note(_why_partial(answer))
     if explain:
         _explain(answer)
 
 
+def _why_partial(answer: Json) -> str:
+    parts = answer["notes"].get("clone_dispatch", {}).get("parts", ())
+    if silent := sum(part["fate"] != "answered" for part in parts):
+        return f"{silent} of {len(parts)} parts of the question were not answered"
+    return "not settled: time was up, or no reply could be read; this is the best there was"
+
+
 def _explain(answer: Json) -> None:
+    members = answer["members"]
+    roles = any(member["part"] != "member" or member["sample"] for member in members)
     write("\n")
     write_table(
-        ("student", "fate", "answer", "sure", "seconds", "tokens", "said"),
-        [_member_row(member, chosen=answer["chosen_model"]) for member in answer["members"]],
+        ("student", *(("part",) if roles else ()), "fate", "answer", "sure", "seconds", "tokens", "said"),
+        [_member_row(member, chosen=answer["chosen_model"], roles=roles) for member in members],
     )
     write(
         f"\n{answer['strategy']}, {answer['complexity']}: agreement {answer['agreement']:.0%}, "
         f"confidence {answer['confidence']:.0%}, {answer['seconds']:.2f} s, "
         f"{answer['calls_saved']} calls saved\n"
     )
+    _explain_decision(answer)
     for move in answer["moves"]:
         size = f", {move['bytes'] / 2**20:,.0f} MiB" if move["bytes"] else ""
         reason = f" ({move['reason']})" if move["reason"] else ""
@@ -167,10 +180,45 @@ def _explain(answer: Json) -> None:
     write(f'right or wrong? studium feedback {answer["request_id"]} good|bad|"the right answer"\n')
 
 
-def _member_row(member: Json, *, chosen: str) -> tuple[str, ...]:
+def _explain_decision(answer: Json) -> None:
+    """Say why this way was taken, what else was weighed, and what a judge or a debate came to."""
+    decision = answer["decision"]
+    if decision is not None:
+        write(f"why {decision['strategy']}: {decision['reason']}\n\n")
+        ways = [_way_row(way, taken=decision["strategy"]) for way in decision["considered"]]
+        write_table(("way", "worth", "right", "seconds", "why or why not"), ways)
+        write("\n")
+    if answer["flags"]:
+        write(f"flags: {', '.join(answer['flags'])}\n")
+    notes = answer["notes"]
+    if debate := notes.get("debate"):
+        moved = ", ".join(debate["moved"]) or "nobody"
+        write(f"debate: {debate['rounds']} rounds, {moved} moved, ended because: {debate['ended']}\n")
+    if cascade := notes.get("cascade"):
+        write(f"cascade: {cascade['ended']}\n")
+    if judged := notes.get("judge"):
+        told = "one is best" if judged["decided"] else "cannot tell"
+        write(f"judge {judged['judge']}: {judged['pairs']} pairs, {judged['cannot_tell']} not told; {told}\n")
+        for key in ("agreements", "differences"):
+            for line in judged.get(key, ()):
+                write(f"  {key[:-1]}: {line}\n")
+
+
+def _way_row(way: Json, *, taken: str) -> tuple[str, ...]:
+    return (
+        way["strategy"] + (" *" if way["strategy"] == taken else ""),
+        "by form" if way["by_form"] else "-" if way["value"] is None else f"{way['value']:.3f}",
+        "-" if way["accuracy"] is None else f"{way['accuracy']:.0%}",
+        "-" if way["seconds"] is None else f"{way['seconds']:.2f}",
+        way["why"],
+    )
+
+
+def _member_row(member: Json, *, chosen: str, roles: bool) -> tuple[str, ...]:
     said = member.get("error") or " ".join(member.get("text", "").split())
     return (
         member["student"] + (" *" if member["student"] == chosen else ""),
+        *((_role(member),) if roles else ()),
         member["fate"].replace("_", " "),
         member["answer"] or "-",
         "-" if member["confidence"] is None else f"{member['confidence']:.0%}",
@@ -178,3 +226,8 @@ def _member_row(member: Json, *, chosen: str) -> tuple[str, ...]:
         str(member["completion_tokens"]),
         said if len(said) <= 160 else said[:157] + "...",
     )
+
+
+def _role(member: Json) -> str:
+    part = member["part"].replace("_", " ")
+    return f"{part}, try {member['sample'] + 1}" if member["sample"] else part
