@@ -5,6 +5,7 @@ What goes wrong with a student is part of the result. The fleet loads and unload
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import aclosing
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from studium.errors import EngineDied, EngineTimeout, StudiumBug, StudiumError
 from studium.fleet import Fleet, tokens_at_most
 from studium.fleet.profiles import profile_key
+from studium.fleet.purse import Bill
 from studium.records.messages import Ask, Message, Reply, Sampling
 from studium.records.models import Student
 from studium.records.runs import StudentRun
@@ -50,19 +52,21 @@ async def hear(
     prompt: str,
     limits: Limits,
     *,
+    session: str,
     on_seat: Callable[[], None],
     on_piece: Callable[[], None],
 ) -> Heard | None:
     """Ask a student and return what came of it; None where the session's time ended meanwhile.
 
     Blocks until the student has spoken, failed, or a limit is reached. A model whose process was gone before it
-    spoke is loaded anew, once.
+    spoke is loaded anew, once. What it says is charged to the session of that name.
     """
     ends = time.monotonic() + limits.session_s
-    heard = await _hear(fleet, student, prompt, limits, on_seat, on_piece)
+    bill = Bill(secrets.token_hex(8), session)
+    heard = await _hear(fleet, student, prompt, limits, bill, on_seat, on_piece)
     if heard is not None and isinstance(heard.error, EngineDied) and not heard.said:
         rest = replace(limits, session_s=max(0.0, ends - time.monotonic()))
-        heard = await _hear(fleet, student, prompt, rest, on_seat, on_piece)
+        heard = await _hear(fleet, student, prompt, rest, bill, on_seat, on_piece)
     return heard
 
 
@@ -71,6 +75,7 @@ async def _hear(
     student: Student,
     prompt: str,
     limits: Limits,
+    bill: Bill,
     on_seat: Callable[[], None],
     on_piece: Callable[[], None],
 ) -> Heard | None:
@@ -93,6 +98,7 @@ async def _hear(
                 timeout_s=limits.seat_s,
                 priority=Priority.SESSION,
                 least_context_tokens=tokens_at_most(student, ask),
+                bill=bill,
             ) as seat:
                 seated, load_seconds = time.monotonic(), seat.load_seconds
                 on_seat()

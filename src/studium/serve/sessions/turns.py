@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 
 from studium.domains.topics import Assignment, Judgement, Topic
-from studium.errors import StudiumError, UnknownModel
+from studium.errors import SpendingLimit, StudiumError, UnknownModel
 from studium.fleet import Coming, Fleet
 from studium.hardware import snapshot
 from studium.records.messages import Finish
@@ -99,6 +99,7 @@ class Desk:
                 student,
                 assignment.prompt,
                 limits,
+                session=self._folder.name,
                 on_seat=lambda: setattr(speaker, "seated", time.time()),
                 on_piece=lambda: setattr(speaker, "pieces", speaker.pieces + 1),
             )
@@ -106,6 +107,8 @@ class Desk:
             del self._live.speaking[turn.student]
         if heard is None:
             return Skip(turn.student, "the time was up while it worked")
+        if isinstance(heard.error, SpendingLimit):
+            return Skip(turn.student, heard.error.happened)
         async with self._recording:
             run = await self._judged(turn, cycle, assignment, heard)
             await asyncio.to_thread(self._ledger.record, run)
