@@ -173,15 +173,15 @@ def _calibration(config: "Config", student: str | None, domain: str | None) -> J
         "of": student or "the ensemble",
         "domain": domain,
         "pairs": len(pairs),
-        "ece": ece_interval(pairs),
-        "ece_calibrated": ece_interval(cross_fitted(pairs)),
+        "ece": _plain(ece_interval(pairs)),
+        "ece_calibrated": _plain(ece_interval(cross_fitted(pairs))),
         "curve": {"slope": curve.slope, "offset": curve.offset},
-        "bins": [asdict(one) for one in reliability_diagram(pairs)],
+        "bins": [asdict(one) | {"right": _plain(one.right)} for one in reliability_diagram(pairs)],
     }
 
 
 def _bin(one: Json) -> tuple[str, ...]:
-    right, low, high = one["right"]
+    right, low, high = one["right"].values()
     said = round(one["confidence"] * _WIDTH)
     bar = ("#" * round(right * _WIDTH)).ljust(_WIDTH + 1, ".")
     return (
@@ -193,8 +193,12 @@ def _bin(one: Json) -> tuple[str, ...]:
     )
 
 
-def _gap(found: "Interval") -> str:
-    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+def _plain(found: "Interval | None") -> Json | None:
+    return None if found is None else found._asdict()
+
+
+def _gap(found: Json) -> str:
+    return f"{found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
 
 
 def _seconds(value: float | None) -> str:
