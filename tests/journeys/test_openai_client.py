@@ -131,3 +131,21 @@ async def test_every_request_is_in_the_store(client, served):
     assert served.studium.store.flush()
     rows = served.studium.store.read(select(schema.requests))
     assert [(row["model"], row["status"]) for row in rows] == [("adder", 200), ("nobody", 404)]
+
+
+async def test_progress_of_a_committee_is_there_for_who_looks_and_no_text_to_who_does_not(client):
+    stream = await client.chat.completions.create(
+        model="auto",
+        messages=QUESTION,
+        stream=True,
+        extra_body={"studium": {**SUMS["studium"], "strategy": "debate"}},
+    )
+    chunks = [chunk async for chunk in stream]
+    told = [
+        extra["progress"]
+        for chunk in chunks
+        if "progress" in (extra := chunk.model_extra.get("studium") or {})
+    ]
+    assert {one.get("student") for one in told} >= {"adder", "summer"}
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert said == "47 + 58 = 105"

@@ -75,7 +75,7 @@ async def test_progress_of_the_committee_travels_as_comments(caller, house):
     house.ensemble.plays(Progress("adder is being loaded"), Delta("105"), *house.ensemble.steps[-1:])
     text = await stream(caller)
     assert ": adder is being loaded\n\n" in text
-    assert events(text)[1]["choices"][0]["delta"]["content"] == "105"
+    assert events(text)[2]["choices"][0]["delta"]["content"] == "105"
 
 
 async def test_an_answer_without_pieces_is_streamed_all_the_same(caller, house):

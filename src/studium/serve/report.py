@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from studium.records.answers import Answer, Decision, MemberReply, MemoryMove
+from studium.records.answers import Answer, Decision, MemberReply, MemoryMove, Progress
 
 Json = dict[str, Any]
 
@@ -50,6 +50,20 @@ def whole(
         },
     }
     return said | report(answer, request_id=request_id, explain=explain, ignored=ignored)
+
+
+def step(progress: Progress) -> Json:
+    """Return what happened on the way to an answer: a text for people, and who spoke, if somebody did."""
+    if progress.member is None:
+        return {"text": progress.text}
+    member = progress.member
+    return {
+        "text": progress.text,
+        "student": member.student,
+        "part": member.part.value,
+        "fate": member.fate.value,
+        "answer": member.answer,
+    }
 
 
 def _member(member: MemberReply, explain: bool) -> Json:

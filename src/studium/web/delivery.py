@@ -31,7 +31,7 @@ async def deliver(request: web.Request, wish: Wish, voice: Voice) -> web.StreamR
     """Answer `wish` in `voice`. Raises what the ensemble raises, unless a stream has begun."""
     reception, visit = request.app[RECEPTION], request[VISIT]
     visit.model = wish.query.model
-    query = _bounded(wish.query, reception, visit.request_id, visit.key_name)
+    query = _bounded(wish.query, reception, visit.request_id, visit.key_name, anew=_wants_anew(request))
     with reception.crowd.place(visit.key_name):
         if wish.stream:
             return await _stream(request, query, voice)
@@ -65,7 +65,7 @@ async def _relay(request: web.Request, query: Query, voice: Voice, outlet: "Outl
                 spoken = True
                 await outlet.say(voice.delta(event))
             elif isinstance(event, Progress):
-                await outlet.remark(event.text)
+                await outlet.remark(event)
             else:
                 request[VISIT].answer = event
                 last = b"" if spoken or not event.text else voice.delta(_all_at_once(event))
@@ -98,7 +98,7 @@ class Outlet:
         self._beat_s = heartbeat_s * _BEAT
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
-        self._held: list[str] = []
+        self._held: list[Progress] = []
         self._last_sent = self._loop.time()
         self._warmer: asyncio.Task[None] | None = None
         # A task is made only for a stream that is slow to begin or that lasts; most are done before.
@@ -117,12 +117,12 @@ class Outlet:
             self._last_sent = self._loop.time()
             await self.response.write(data)
 
-    async def remark(self, text: str) -> None:
+    async def remark(self, progress: Progress) -> None:
         """Tell what goes on; kept back while the stream has not begun."""
         if self.is_open:
-            await self.say(self._voice.note(text))
+            await self.say(self._voice.progress(progress))
         else:
-            self._held.append(text)
+            self._held.append(progress)
 
     async def end(self, data: bytes) -> None:
         """Send the last bytes."""
@@ -140,7 +140,7 @@ class Outlet:
 
     async def _open(self) -> bytes:
         await self.response.prepare(self._request)
-        notes = b"".join(self._voice.note(text) for text in self._held)
+        notes = b"".join(self._voice.progress(one) for one in self._held)
         self._held.clear()
         return self._voice.opening() + notes
 
@@ -159,14 +159,21 @@ class Outlet:
             return  # the request itself learns of it by being cancelled
 
 
-def _bounded(query: Query, reception: Reception, request_id: str, key_name: str) -> Query:
+def _bounded(query: Query, reception: Reception, request_id: str, key_name: str, *, anew: bool) -> Query:
     wanted_s, longest_s = query.timeout_s, reception.server.request_timeout_s
     return replace(
         query,
         timeout_s=None if wanted_s is None else min(wanted_s, longest_s),
         request_id=request_id,
         api_key_name=key_name,
+        cache=False if anew else query.cache,
     )
+
+
+def _wants_anew(request: web.Request) -> bool:
+    """Say whether the caller wants no kept answer (RFC 9111, section 5.2.1)."""
+    wishes = {wish.strip().lower() for wish in request.headers.get("Cache-Control", "").split(",")}
+    return not wishes.isdisjoint({"no-cache", "no-store", "max-age=0"})
 
 
 def _longest_s(reception: Reception, query: Query) -> float:
@@ -179,7 +186,9 @@ def _all_at_once(answer: Answer) -> Delta:
 
 def _headers(answer: Answer) -> dict[str, str]:
     """Return the same in brief, for programs that look at headers only."""
-    return {
+    hit = answer.notes.get("cache", {}).get("hit")
+    kept: dict[str, str] = {"x-studium-cache": hit} if hit else {}
+    return kept | {
         "x-studium-strategy": answer.strategy,
         "x-studium-complexity": answer.complexity.value,
         "x-studium-status": answer.status.value,

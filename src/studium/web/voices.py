@@ -1,7 +1,8 @@
 """How each protocol speaks: an answer whole, or in pieces as it comes. Bytes out, nothing sent from here.
 
 A `Voice` serves one request. In a stream its parts come in this order: opening, deltas, then closing or
-failure; notes (heartbeats, progress) anywhere after the opening.
+failure; notes (heartbeats) and progress anywhere after the opening. Progress is a comment where the protocol has
+them, for people who read the stream, and a piece without text that carries it under `studium`, for programs.
 """
 
 import time
@@ -15,9 +16,9 @@ from studium.engines import ollama_wire, openai_wire
 from studium.engines.ollama_wire import Timing
 from studium.engines.openai_wire import Stamp
 from studium.errors import StudiumError
-from studium.records.answers import Answer, Delta, MoveKind
+from studium.records.answers import Answer, Delta, MoveKind, Progress
 from studium.records.messages import TokenLogprob
-from studium.serve.report import report, whole
+from studium.serve.report import report, step, whole
 from studium.web.failures import Dialect, error_json
 from studium.web.openai_requests import Wish
 
@@ -45,6 +46,10 @@ class Voice(Protocol):
 
     def note(self, text: str) -> bytes:
         """Return a sign of life that clients do not take for text."""
+        ...
+
+    def progress(self, progress: Progress) -> bytes:
+        """Return what happened, once for each batch and reply, in a form that ordinary clients pass over."""
         ...
 
     def closing(self, answer: Answer) -> bytes:
@@ -78,6 +83,10 @@ class _EventStream:
         wish = self.wish
         return report(answer, request_id=self.request_id, explain=wish.explain, ignored=wish.ignored)
 
+    def _told(self, progress: Progress, empty_chunk: Json) -> bytes:
+        chunk = empty_chunk | {"studium": {"progress": step(progress)}}
+        return self.note(progress.text) + openai_wire.sse(chunk)
+
     def _end(self, answer: Answer, last_chunk: Json, kind: str) -> bytes:
         parts = openai_wire.sse(last_chunk)
         if self.wish.include_usage:
@@ -102,6 +111,9 @@ class ChatVoice(_EventStream):
 
     def opening(self) -> bytes:
         return openai_wire.sse(openai_wire.chat_role_chunk(self.stamp))
+
+    def progress(self, progress: Progress) -> bytes:
+        return self._told(progress, openai_wire.chat_chunk(self.stamp, ""))
 
     def delta(self, delta: Delta) -> bytes:
         return openai_wire.sse(openai_wire.chat_chunk(self.stamp, delta.text, logprobs=self._logprobs(delta)))
@@ -128,6 +140,9 @@ class CompletionVoice(_EventStream):
 
     def opening(self) -> bytes:
         return b""
+
+    def progress(self, progress: Progress) -> bytes:
+        return self._told(progress, openai_wire.text_completion_chunk(self.stamp, ""))
 
     def delta(self, delta: Delta) -> bytes:
         chunk = openai_wire.text_completion_chunk(self.stamp, delta.text, logprobs=self._logprobs(delta))
@@ -164,6 +179,10 @@ class OllamaVoice:
         # NDJSON has no comments: a line that adds no text is the only sign of life every client takes.
         return ollama_wire.ndjson(self.line(self.model, time.time(), ""))
 
+    def progress(self, progress: Progress) -> bytes:
+        line = self.line(self.model, time.time(), "")
+        return ollama_wire.ndjson(line | {"studium": {"progress": step(progress)}})
+
     def closing(self, answer: Answer) -> bytes:
         return ollama_wire.ndjson(self._final(answer, ""))
 
@@ -196,6 +215,9 @@ class AskVoice:
 
     def note(self, text: str) -> bytes:
         return ollama_wire.ndjson({"kind": "progress", "text": text})
+
+    def progress(self, progress: Progress) -> bytes:
+        return ollama_wire.ndjson({"kind": "progress"} | step(progress))
 
     def closing(self, answer: Answer) -> bytes:
         return ollama_wire.ndjson({"kind": "answer"} | self._body(answer))
