@@ -112,3 +112,13 @@ async def test_more_than_a_few_at_once_are_refused(client):
         assert (await client.post("/api/sessions", name=f"s{number}", topic="arithmetic"))[0] == 200
     status, told = await client.post("/api/sessions", name="s5", topic="arithmetic")
     assert status == 503 and "at most 4" in told["error"]
+
+
+async def test_a_session_that_fails_while_nobody_follows_it_is_told_in_the_log(client, tmp_path, caplog):
+    caplog.set_level("WARNING")
+    (tmp_path / "script.yaml").write_text("models: {}")  # its model is gone by the time it is asked
+    await client.post("/api/sessions", name="demo", topic="arithmetic", duration_minutes=5)
+    async with asyncio.timeout(BOUND_S):
+        while "the session demo failed" not in caplog.text:
+            await asyncio.sleep(0.05)
+    assert (await client.get("/api/sessions/demo"))[1]["state"] == "stopped"

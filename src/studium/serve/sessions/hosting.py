@@ -5,6 +5,7 @@ first. `Running` is one session from its opening to its report; `Host` keeps tho
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ from studium.serve.sessions.opening import begin, take_up
 from studium.serve.sessions.ownership import owned
 from studium.serve.sessions.report import write_report
 from studium.serve.sessions.session import Means, Session
+
+log = logging.getLogger(__name__)
 
 Tell = Callable[[str], None]
 # More than so many at once would only wait for each other.
@@ -145,8 +148,9 @@ class Host:
                 try_next="wait for one to end, or end it with: studium session stop NAME",
             )
         self._running[name] = running
-        task = asyncio.create_task(self._run(running), name=f"host {name}")
+        task = asyncio.create_task(self._run(running), name=f"the session {name}")
         self._tasks[name] = task
+        task.add_done_callback(_report)
         under_way = asyncio.create_task(running.began.wait())
         await asyncio.wait({task, under_way}, return_when=asyncio.FIRST_COMPLETED)
         under_way.cancel()
@@ -178,3 +182,9 @@ class Host:
             return await running.run(self._fleet, self._students, self._means)
         finally:
             del self._running[running.name], self._tasks[running.name]
+
+
+def _report(task: "asyncio.Task[SessionSummary]") -> None:
+    """Say in the server's log how a session failed: perhaps nobody follows it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.warning("%s failed: %s", task.get_name(), error)
