@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from itertools import count
 from typing import Any
 
+from studium import __version__
 from studium.config import Config, EngineConfig
 from studium.config.schema import AUTO
 from studium.engines.protocol import Engine
@@ -24,6 +25,7 @@ from studium.records.models import Student
 from studium.records.scheduling import Priority
 from studium.registry import Roster, build_roster
 from studium.serve import Ensemble, EnsembleLimits
+from studium.serve.cache import ResponseCache, shelf_limits
 from studium.serve.governor import Governor
 from studium.serve.history import History, Keeping
 from studium.serve.refining import Refining
@@ -48,6 +50,7 @@ class Studium:
     ensemble: Ensemble
     history: History
     governor: Governor
+    cache: ResponseCache | None
     budget: MemoryBudget
     started_at: float
 
@@ -87,6 +90,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         purse=governor,
     )
     history = await asyncio.to_thread(history_of, config, store, roster, fleet)
+    cache = await asyncio.to_thread(cache_of, config, store, roster, fleet)
     ensemble = Ensemble(
         fleet,
         roster.students,
@@ -95,6 +99,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         parts=parts_of(config, roster),
         experience=history,
         governor=governor,
+        cache=cache,
         refining=Refining(
             config.refine.when,
             config.refine.doubt_below,
@@ -120,6 +125,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
             ensemble,
             history,
             governor,
+            cache,
             MemoryBudget(devices[0].bytes, devices[0].source),
             time.time(),
         )
@@ -129,6 +135,8 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         await asyncio.gather(*behind, return_exceptions=True)
         with suppress(StudiumError):
             await history.catch_up()
+        if cache is not None:
+            await cache.close()
         await fleet.close()
         await asyncio.to_thread(governor.close)
         await asyncio.to_thread(store.close)
@@ -161,22 +169,46 @@ def governor_of(config: Config, store: Store) -> Governor:
 def history_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> History:
     """Return what the workspace has learned of its students. Blocks for the disk. Raises StoreUnavailable."""
     keep = config.store
-    able = [student for student in roster.students.values() if student.model.embeddings]
-
-    async def embed(question: str) -> Sequence[float]:
-        """Only a model that is in memory is asked: no load, and nobody waits for it."""
-        student = next((one for one in able if one.model.name in fleet.residency.resident()), None)
-        if student is None:
-            return ()
-        async with fleet.seat(student, timeout_s=EMBED_SECONDS, priority=Priority.EVALUATION) as seat:
-            return (await seat.embed([question])).vectors[0]
-
     return History(
         store,
         roster.students,
         Keeping(keep.keep_questions, keep.keep_answers_s, keep.max_answers_bytes),
-        embed=embed if able else None,
+        embed=embed_of(roster, fleet),
     )
+
+
+def cache_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> ResponseCache | None:
+    """Return the cache of a workspace's answers; None where no question may be kept. Reads the students' files."""
+    if not config.store.keep_questions:
+        return None
+    store.cache.limits = shelf_limits(config.cache)
+    return ResponseCache(
+        store.cache,
+        config.cache,
+        roster.students,
+        circumstances=repr((__version__, config.ensemble)),
+        embed=embed_of(roster, fleet),
+        longest_wait_s=max(_limits(config, one).question_timeout_s for one in Complexity),
+    )
+
+
+def embed_of(roster: Roster, fleet: Fleet) -> Callable[[str], Awaitable[Sequence[float]]] | None:
+    """Return how a question gets an embedding; None where no model of the roster gives any.
+
+    Always the same model, so that vectors can be compared. It is asked only where it is in memory: no load, and
+    nobody waits for it.
+    """
+    student = next((one for one in roster.students.values() if one.model.embeddings), None)
+    if student is None:
+        return None
+
+    async def embed(question: str) -> Sequence[float]:
+        if student.model.name not in fleet.residency.resident():
+            return ()
+        async with fleet.seat(student, timeout_s=EMBED_SECONDS, priority=Priority.EVALUATION) as seat:
+            return (await seat.embed([question])).vectors[0]
+
+    return embed
 
 
 def memory_budget(config: Config) -> MemoryBudget:

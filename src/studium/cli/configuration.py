@@ -91,10 +91,10 @@ def _shown(path: str, value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int) and key in {"memory_budget", "memory", "safety_margin", "max_body"}:
+    if isinstance(value, int) and key in {"memory_budget", "memory", "safety_margin", "max_body", "max_size"}:
         return format_size(value)
     if isinstance(value, float) and (
-        key.endswith("timeout") or key in {"heartbeat", "patience", "lease_leave"}
+        key.endswith("timeout") or key in {"heartbeat", "patience", "lease_leave", "expiry"}
     ):
         return format_duration(value)
     if isinstance(value, tuple):

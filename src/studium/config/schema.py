@@ -260,6 +260,22 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """Answers kept to be given again to the same question, and, where a model gives embeddings, to one that means it.
+
+    Kept are settled answers whose students draw no random tokens, or what a caller wants kept. `similarity` is the
+    cosine, 0 to 1, from which two questions may mean the same.
+    """
+
+    enabled: Annotated[bool, YesNo()] = True
+    expiry_s: Seconds = 3600.0
+    max_size_bytes: Annotated[int, Size(least=65_536)] = 64 * MIB
+    max_entries: Count = 10_000
+    by_meaning: Annotated[bool, YesNo()] = True
+    similarity: Annotated[float, Number(0.5, 1)] = 0.97
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: Annotated[str, Choice(LOG_LEVELS)] = "info"
 
@@ -278,4 +294,5 @@ class Settings:
     students: tuple[StudentConfig, ...] = ()
     governor: GovernorConfig = GovernorConfig()
     store: StoreConfig = StoreConfig()
+    cache: CacheConfig = CacheConfig()
     log: LogConfig = LogConfig()

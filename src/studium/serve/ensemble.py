@@ -16,6 +16,7 @@ from studium.records.answers import Answer, AnswerEvent, Complexity, Delta, Quer
 from studium.records.messages import Embeddings
 from studium.records.models import Student
 from studium.serve.briefing import Briefing, EnsembleLimits
+from studium.serve.cache import ResponseCache
 from studium.serve.driver import Driver, Round
 from studium.serve.experience import CardsOnly, Experience
 from studium.serve.governor import Governor
@@ -40,10 +41,12 @@ class Ensemble:
         experience: Experience | None = None,
         refining: Refining | None = None,
         governor: Governor | None = None,
+        cache: ResponseCache | None = None,
     ) -> None:
         self._fleet = fleet
         self._refining = refining or Refining()
         self._governor = governor
+        self._cache = cache
         self.team = Team(students, parts)
         self._experience = experience or CardsOnly()
         self._briefing = Briefing(fleet, self.team, limits, self._experience, default_complexity)
@@ -67,8 +70,24 @@ class Ensemble:
         return self._events(query, live=True)
 
     async def _events(self, query: Query, *, live: bool) -> AsyncGenerator[AnswerEvent, None]:
-        began = time.monotonic()
         query = query if query.request_id else replace(query, request_id=secrets.token_hex(8))
+        if self._cache is None:
+            async with aclosing(self._computed(query, live=live)) as events:
+                async for event in events:
+                    yield event
+            return
+        refiners = self._refining.refiners(query, self.team)
+        async with self._cache.visit(query, self.team, refiners) as visit:
+            if visit.found is not None:
+                yield Delta(visit.found.text, visit.found.logprobs)
+                yield visit.found
+                return
+            async with aclosing(self._computed(query, live=live)) as events:
+                async for event in events:
+                    yield await visit.keep(event) if isinstance(event, Answer) else event
+
+    async def _computed(self, query: Query, *, live: bool) -> AsyncGenerator[AnswerEvent, None]:
+        began = time.monotonic()
         choice = self._briefing.choose(query)
         brief = choice.brief
         # Of a committee's late members, what they had said is worth having.

@@ -31,6 +31,8 @@ from studium.store import Store
 log = logging.getLogger(__name__)
 
 LOOK_S = 2.0
+"""How often what was answered is learned from: together, so that a busy server spends milliseconds on it."""
+
 TIDY_S = 3600.0
 MOST_WAITING = 1000
 """Answers that wait to be learned from; beyond, the oldest are let go rather than memory filled."""
@@ -77,7 +79,6 @@ class History:
             map(_cluster, store.answers.kinds()), save=self._save, keep_words=self.keeping.questions
         )
         self._waiting: deque[tuple[Query, Answer, float]] = deque(maxlen=MOST_WAITING)
-        self._called = asyncio.Event()
         self.reliability = Reliability((), students, self.models)
         self.calibration = Calibration()
         self._newest_grade = 0
@@ -99,7 +100,6 @@ class History:
         if query.request_id.startswith(CALIBRATING) or answer.notes.get("cache"):
             return
         self._waiting.append((query, answer, time.time()))
-        self._called.set()
 
     # Behind its back.
 
@@ -107,12 +107,7 @@ class History:
         """Learn from what comes until cancelled."""
         tidied = -TIDY_S
         while True:
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    await self._called.wait()
-            except TimeoutError:
-                pass
-            self._called.clear()
+            await asyncio.sleep(LOOK_S)
             try:
                 await self.catch_up()
                 if time.monotonic() - tidied >= TIDY_S:
@@ -120,7 +115,6 @@ class History:
                     await asyncio.to_thread(self.tidy)
             except Exception:  # what is learned must not end the learning, and never a question
                 log.exception("learning from what was answered went wrong")
-                await asyncio.sleep(LOOK_S)
 
     async def catch_up(self) -> None:
         """Learn from all that waits, and from what others have added."""
@@ -154,6 +148,8 @@ class History:
         answer = self._find(feedback)
         grades = rated(answer, feedback, _domain(answer))
         number = self._store.grades.add_feedback(feedback, grades)
+        if feedback.rating is not Rating.GOOD:
+            self._store.cache.forget(feedback.request_id)  # nobody is given a wrong answer again
         self.refresh()
         return {
             "id": number,

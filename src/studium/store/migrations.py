@@ -50,12 +50,18 @@ def reliability_tables(connection: Connection) -> None:
         table.create(connection, checkfirst=True)
 
 
+def cache_tables(connection: Connection) -> None:
+    for table in schema.CACHE:
+        table.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     learned_profiles,
     refined_examples,
     governor_tables,
     reliability_tables,
+    cache_tables,
 )
 
 

@@ -6,7 +6,7 @@ memory is RAM because the machine has no GPU); what we add stands behind them.
 
 from typing import Any
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, Table, Text
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -266,3 +266,35 @@ question_kinds = Table(
     Column("body", Text, nullable=False),
 )
 RELIABILITY = (answers, grades, reliability, feedback, question_kinds)
+
+# Answers kept to be given again. `scope` is all that must be equal for a question to be near by meaning, `guard` what
+# must be equal in the question itself; `vector` its embedding, little-endian float32; `digest` tells a damaged body.
+cached_answers = Table(
+    "cached_answers",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("guard", Text, nullable=False),
+    Column("api_key_name", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("used_at", Float, nullable=False),
+    Column("hits", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("vector", LargeBinary),
+)
+Index("cached_answers_by_meaning", cached_answers.c.scope, cached_answers.c.guard, cached_answers.c.at)
+Index("cached_answers_by_use", cached_answers.c.used_at, cached_answers.c.bytes)
+
+# One row at most: the switch, once somebody used it.
+cache_switch = Table(
+    "cache_switch",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("enabled", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("by", Text, nullable=False),
+)
+CACHE = (cached_answers, cache_switch)

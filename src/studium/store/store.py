@@ -12,6 +12,7 @@ from studium.records.profiles import ModelProfile
 from studium.records.runs import RequestRecord, StudentRun
 from studium.store import schema
 from studium.store.answers import AnswerLog
+from studium.store.cache import AnswerShelf
 from studium.store.database import open_database
 from studium.store.examples import ExampleLog
 from studium.store.grades import GradeLog
@@ -29,6 +30,7 @@ class Store:
         self._database = database
         self.examples = ExampleLog(database, workspace)
         self.spending = Spending(database)
+        self.cache = AnswerShelf(database)
         self._writer = BatchWriter(database)
         self.answers = AnswerLog(database, self._writer)
         self.grades = GradeLog(database, self._writer)

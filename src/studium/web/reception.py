@@ -114,6 +114,11 @@ class Meters:
         self.errors = metrics.counter(
             "studium_errors_total", "Requests that failed, by error code.", ("code",)
         )
+        self.cache = metrics.counter(
+            "studium_cache_total",
+            "Questions whose answer could be kept: given again (exact, meaning), or made (miss).",
+            ("result",),
+        )
         self.open = metrics.gauge("studium_requests_open", "Requests being answered now.")
         self.connections = metrics.gauge("studium_connections_open", "Connections open now.")
         self.resident_bytes = metrics.gauge(
@@ -125,6 +130,10 @@ class Meters:
 
     def count(self, answer: Answer) -> None:
         """Count one answer and everybody's part in it."""
+        if looked_up := answer.notes.get("cache"):
+            self.cache.add(looked_up["hit"] or "miss")
+            if looked_up["hit"]:  # nobody was asked: it says nothing of strategies and students
+                return
         labels = (answer.complexity.value, answer.strategy)
         self.answers.add(*labels, answer.status.value)
         self.answer_seconds.observe(answer.seconds, *labels)
