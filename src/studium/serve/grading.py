@@ -23,6 +23,9 @@ from studium.store.grades import feedback_key
 
 _CLAIMED_NOTHING = (Fate.ABSTAINED, Fate.UNREADABLE)
 
+MOST_KEPT_CHARACTERS = 20_000
+"""Of one question, answer or reply: nobody compares more, and a store is no archive."""
+
 JUDGE_WEIGHT = 0.5
 """A judge is a model: its verdict counts half of what a check or a person says."""
 
@@ -36,7 +39,7 @@ def kept(
             one.student,
             one.fate.value,
             one.answer,
-            one.text,
+            one.text[:MOST_KEPT_CHARACTERS],
             one.confidence,
             one.seconds,
             models.get(one.student, ""),
@@ -49,8 +52,8 @@ def kept(
         at=at,
         kind=answer.kind,
         domain=answer.domain,
-        question=query.question,
-        text=answer.text,
+        question=query.question[:MOST_KEPT_CHARACTERS],
+        text=answer.text[:MOST_KEPT_CHARACTERS],
         answer=answer.answer,
         status=answer.status.value,
         strategy=answer.strategy,

@@ -81,6 +81,7 @@ class History:
         self._waiting: deque[tuple[Query, Answer, float]] = deque(maxlen=MOST_WAITING)
         self.reliability = Reliability((), students, self.models)
         self.calibration = Calibration()
+        self._learning = asyncio.Lock()
         self._newest_grade = 0
         self.refresh()
 
@@ -117,13 +118,14 @@ class History:
                 log.exception("learning from what was answered went wrong")
 
     async def catch_up(self) -> None:
-        """Learn from all that waits, and from what others have added."""
-        while self._waiting:
-            query, answer, at = self._waiting.popleft()
-            meaning = await self._meaning(query.question, answer)
-            kind = self.kinds.learn(query.question, _domain_name(answer), meaning)
-            await asyncio.to_thread(self._learn, query, replace(answer, kind=kind), at)
-        await asyncio.to_thread(self.refresh)
+        """Learn from all that was answered before this was called, and from what others have added."""
+        async with self._learning:
+            while self._waiting:
+                query, answer, at = self._waiting.popleft()
+                meaning = await self._meaning(query.question, answer)
+                kind = self.kinds.learn(query.question, _domain_name(answer), meaning)
+                await asyncio.to_thread(self._learn, query, replace(answer, kind=kind), at)
+            await asyncio.to_thread(self.refresh)
 
     def refresh(self) -> None:
         """Fold new grades in and take over the counts. Blocks. Raises StoreUnavailable."""
@@ -142,6 +144,8 @@ class History:
 
     def rate(self, feedback: Feedback) -> Json:
         """Write feedback and grade by it; return what came of it. On disk when this returns. Blocks.
+
+        An answer of a moment ago is known only after `catch_up`.
 
         Raises UnknownAnswer, BadRequest, StoreUnavailable.
         """

@@ -88,11 +88,6 @@ class Reliability:
         self.tiers = self._shrink()
         self._made: dict[tuple[str, str], Posterior] = {}
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Return the kinds of which there are grades."""
-        return tuple(sorted({kind for level in self._levels.values() for kind in level.kinds}))
-
     def posterior(self, student: Student, kind: str) -> Posterior:
         """Return what is known of a student at a kind; of one outside the roster what its card says."""
         found = self._made.get((student.name, kind))

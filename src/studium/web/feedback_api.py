@@ -29,6 +29,7 @@ async def give(request: web.Request) -> web.Response:
     """POST /api/feedback"""
     history = studium_of(request.app[RECEPTION]).history
     feedback = feedback_of(await json_body(request), request[VISIT].key_name)
+    await history.catch_up()
     try:
         return json_response(await asyncio.to_thread(history.rate, feedback))
     except UnknownAnswer as error:
