@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from studium.config import Config, load_config
-from studium.errors import StudiumBug
+from studium.errors import ConfigurationError, StudiumBug
 from studium.records.models import Tier
-from studium.registry import EMBEDDED, build_roster, embedded_students
+from studium.registry import EMBEDDED, build_roster, embedded_students, ships_with_studium
 
 YAML = """
 models:
@@ -80,3 +80,14 @@ def test_a_broken_card_names_its_student(tmp_path: Path, text: str):
     (tmp_path / "tiny.json").write_text(text)
     with pytest.raises(StudiumBug, match="embedded student tiny"):
         embedded_students(tmp_path)
+
+
+def test_embedded_students_stay_beside_ones_own_where_that_is_wanted(tmp_path: Path):
+    mine = YAML.replace("critic", "reviewer")
+    roster = build_roster(declared(tmp_path, f"embedded_students: yes\n{mine}"))
+    assert {"poet", "reviewer"} < set(roster.students)
+    assert {name for name, one in roster.students.items() if ships_with_studium(one)} == set(
+        embedded_students()
+    )
+    with pytest.raises(ConfigurationError, match="'critic' is the name of an embedded student"):
+        build_roster(declared(tmp_path, f"embedded_students: yes\n{YAML}"))

@@ -23,7 +23,7 @@ from studium.records.hardware import DeviceBudget, DeviceKind, MemoryBudget
 from studium.records.messages import Message
 from studium.records.models import Student
 from studium.records.scheduling import Priority
-from studium.registry import Roster, build_roster
+from studium.registry import Roster, build_roster, ships_with_studium
 from studium.serve import Ensemble, EnsembleLimits
 from studium.serve.cache import ResponseCache, shelf_limits
 from studium.serve.governor import Governor
@@ -104,7 +104,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
             config.refine.when,
             config.refine.doubt_below,
             config.refine.timeout_s,
-            terms=lambda student: terms_of(student, config, roster),
+            terms=lambda student: terms_of(student, config),
             log=store.examples.append,
             force_arbiter=lambda: governor.settings.force_arbiter,
             enabled=lambda: governor.settings.refinement,
@@ -344,9 +344,9 @@ def _default_complexity(config: Config) -> Complexity | None:
     return None if config.ensemble.complexity == AUTO else Complexity(config.ensemble.complexity)
 
 
-def terms_of(student: Student, config: Config, roster: Roster) -> Terms:
+def terms_of(student: Student, config: Config) -> Terms:
     """Return the terms under which a student's words may be learned from: those of its engine, as declared."""
-    if roster.embedded:
+    if ships_with_studium(student):
         return Terms("Apache-2.0", training=True, source="a student that ships with Studium")
     declared = config.engines.get(student.model.engine)
     if declared is None:

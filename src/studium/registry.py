@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from studium.config import Config, ModelConfig, StudentConfig
-from studium.errors import StudiumBug
+from studium.errors import ConfigurationError, StudiumBug
 from studium.records.messages import Sampling
 from studium.records.models import ModelSpec, Student, Tier
 
@@ -36,12 +36,27 @@ class Roster:
 
 
 def build_roster(config: Config) -> Roster:
-    """Return the roster a configuration describes; without students, the embedded ones."""
+    """Return the roster a configuration describes; without students, the embedded ones.
+
+    Raises ConfigurationError where an embedded student's name is taken.
+    """
     if not config.students:
         return Roster(embedded_students(), embedded=True)
     models = {model.name: _model(model, config) for model in config.models}
     students = {one.name: _student(one, models[one.model_name]) for one in config.students}
-    return Roster(students, embedded=False)
+    shipped = embedded_students() if config.embedded_students else {}
+    for taken in sorted(shipped.keys() & {*students, *models}):
+        raise ConfigurationError(
+            f"{taken!r} is the name of an embedded student, which embedded_students keeps in the roster",
+            expected="names of your own students and models that differ from theirs",
+            try_next=f"rename it, or remove embedded_students from {config.file or 'the configuration'}",
+        )
+    return Roster(shipped | students, embedded=False)
+
+
+def ships_with_studium(student: Student) -> bool:
+    """Say whether a student is one of the embedded ones."""
+    return Path(student.model.source).parent == EMBEDDED
 
 
 def embedded_students(folder: Path = EMBEDDED) -> dict[str, Student]:

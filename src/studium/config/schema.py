@@ -282,7 +282,7 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole file. With no students the embedded ones serve."""
+    """The whole file. With no students the embedded ones serve; `embedded_students` keeps them beside one's own."""
 
     workspace: Annotated[Path, Text("a folder")]
     server: ServerConfig = ServerConfig()
@@ -292,6 +292,7 @@ class Settings:
     engines: Mapping[str, EngineConfig] = field(default_factory=dict[str, EngineConfig])
     models: tuple[ModelConfig, ...] = ()
     students: tuple[StudentConfig, ...] = ()
+    embedded_students: Annotated[bool, YesNo()] = False
     governor: GovernorConfig = GovernorConfig()
     store: StoreConfig = StoreConfig()
     cache: CacheConfig = CacheConfig()
