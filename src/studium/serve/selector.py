@@ -134,7 +134,7 @@ def _cascade(now: Circumstances) -> Considered:
         return _weighed(
             now, "cascade", courier.known.reliability, [courier], f"{courier.name} alone is sure enough"
         )
-    rest = (one for one in now.candidates if one not in (courier, master) and one.seconds < master.seconds)
+    rest = (one for one in now.candidates if one not in (courier, master) and one.seconds <= master.seconds)
     second = next(rest, None)
     cheap = [courier] if second is None else [courier, second]
     right, wrong = _all_agree(cheap, now)

@@ -50,7 +50,7 @@ def cascade(brief: Brief) -> Strategy:
 
 
 def _cheap(brief: Brief, master: Student | None) -> list[Student]:
-    """Return who is asked before the master: the courier, then whoever answers sooner than the master would.
+    """Return who is asked before the master: the courier, then whoever answers as soon as the master would.
 
     Where answers cannot be compared a second one tells nothing.
     """
@@ -61,7 +61,7 @@ def _cheap(brief: Brief, master: Student | None) -> list[Student]:
     others = [
         one
         for one in brief.students
-        if one not in (master, *first) and brief.outlook.seconds_to_answer(one) < limit_s
+        if one not in (master, *first) and brief.outlook.seconds_to_answer(one) <= limit_s
     ]
     return [*first, *others][: MOST_CHEAP if brief.recognised else 1]
 
