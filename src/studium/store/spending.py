@@ -8,7 +8,9 @@ owner gives nothing back. Times are the ledger's own (see `ledger_time`).
 """
 
 import os
+import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +25,9 @@ from studium.store.ledger_time import Anchor, Reading, advance, read_clocks
 HOUR_S, DAY_S, MINUTE_S = 3600, 86_400, 60
 # What a call may last beyond its own limit: being told to stop, and the settlement's way to the disk.
 SLACK_S = 60.0
+BUSY_S = 5.0
+# SQLite itself looks again after up to 100 ms, which leaves some of many processes waiting long.
+LOOK_AGAIN_S = (0.0005, 0.002)
 _WINDOWS_S = {"hour": HOUR_S, "day": DAY_S}
 _COLUMNS = {"usd": "nanousd", "gpu_s": "gpu_ms"}
 
@@ -97,7 +102,7 @@ class Spending:
             try:
                 connection = self._opened()
                 connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-                connection.execute("BEGIN IMMEDIATE")
+                self._begin(connection)
                 try:
                     yield Turn(connection, _tick(connection, self._clocks))
                     connection.execute("COMMIT")
@@ -129,11 +134,24 @@ class Spending:
                 self._connection.close()
                 self._connection = None
 
+    def _begin(self, connection: Any) -> None:
+        """Begin a transaction once nobody else writes. Raises the database's error after BUSY_S."""
+        until = time.monotonic() + BUSY_S
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except self._error as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(random.uniform(*LOOK_AGAIN_S))
+
     def _opened(self) -> Any:
         if self._connection is None:
             held = self._database.raw_connection()
             self._connection = held.driver_connection
             held.detach()
+            self._connection.execute("PRAGMA busy_timeout=0")  # `_begin` waits
             self._connection.isolation_level = None  # transactions begin and end where `turn` says
         return self._connection
 
