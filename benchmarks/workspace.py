@@ -15,7 +15,7 @@ async def fresh_studium(text: str = "", **overrides: object) -> AsyncIterator[St
     with tempfile.TemporaryDirectory(prefix="studium-benchmark-") as folder:
         file = Path(folder) / "studium.yaml"
         file.write_text(text or "{}\n")
-        given: Mapping[str, object] = {"workspace": folder, **overrides}
+        given: Mapping[str, object] = {"workspace": folder, "cache.enabled": "false", **overrides}
         config = load_config(file, environment={}, overrides=given)
         async with open_studium(config) as studium:
             yield studium

@@ -173,11 +173,17 @@ def _explain(answer: Json) -> None:
         f"{answer['calls_saved']} calls saved\n"
     )
     _explain_decision(answer)
+    if (kept := answer["notes"].get("cache", {})) and kept["hit"]:
+        alike = f", which means the same ({kept['similarity']:.3f})" if kept["hit"] == "meaning" else ""
+        write(
+            f"given again: nobody was asked now; {', '.join(kept['asked'])} answered {kept['age_s']:.0f} s ago{alike}\n"
+        )
     for move in answer["moves"]:
         size = f", {move['bytes'] / 2**20:,.0f} MiB" if move["bytes"] else ""
         reason = f" ({move['reason']})" if move["reason"] else ""
         write(f"{move['kind']} {move['model']}: {move['seconds']:.2f} s{size}{reason}\n")
-    write(f'right or wrong? studium feedback {answer["request_id"]} good|bad|"the right answer"\n')
+    rated = kept.get("of") or answer["request_id"]
+    write(f'right or wrong? studium feedback {rated} good|bad|"the right answer"\n')
 
 
 def _explain_decision(answer: Json) -> None:

@@ -10,6 +10,7 @@ import typer.main
 from studium.cli import (
     ask,
     bench,
+    cache,
     compare_ensembles,
     configuration,
     doctor,
@@ -48,6 +49,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(session.app, name="session")
 app.add_typer(intents.app, name="intents")
 app.add_typer(governor.app, name="governor")
+app.add_typer(cache.app, name="cache")
 app.add_typer(configuration.app, name="config")
 app.add_typer(bench.app, name="bench")
 

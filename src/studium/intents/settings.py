@@ -111,6 +111,7 @@ def query_of(settings: Settings, observation: str, previous: str) -> Query:
         json_schema=settings.schema,
         timeout_s=settings.timeout_s,
         api_key_name=settings.api_key_name,
+        cache=False,
         refine=False,
     )
 

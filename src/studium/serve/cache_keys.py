@@ -30,8 +30,8 @@ _OPPOSITES = (
     "highest lowest high low longer shorter longest shortest long short older younger oldest youngest old new "
     "before after above below over under up down in out on off left right north south east west ascending descending "
     "increasing decreasing increase decrease minimum maximum min max add subtract multiply divide plus minus times sum "
-    "product difference all any some every only always best worst good bad better worse true from to with into am pm odd even "
-    "and or who what when where why how which whose"
+    "product difference all any some every only always best worst good bad better worse true from to with into "
+    "am pm odd even and or who what when where why how which whose"
 )
 # Also German and French, whose commonest negations are not spelt like English ones.
 _WATCHED = frozenset(

@@ -5,6 +5,7 @@ from aiohttp import web
 from studium.intents.channels import Channels
 from studium.telemetry import Metrics
 from studium.web import (
+    cache_api,
     feedback_api,
     governor_api,
     intents_api,
@@ -55,6 +56,8 @@ def make_web_app(
             web.post("/api/ask", own_api.ask),
             web.post("/api/feedback", feedback_api.give),
             web.post("/api/why", feedback_api.explain),
+            web.get("/api/config/cache", cache_api.show),
+            web.post("/api/config/cache", cache_api.change),
             web.get("/api/config/governor", governor_api.show),
             web.post("/api/config/governor", governor_api.change),
             web.post("/api/leases", leases_api.hold),
