@@ -165,9 +165,16 @@ def test_a_changed_prompt_is_another_student(store):
     assert changed.models["b"] == history.models["b"]
 
 
-def test_answers_from_the_cache_and_of_calibration_are_not_counted_again(store):
-    cached = answered(reply("a", "105"), notes={"cache": {"hit": True}})
-    assert grades(learned(store, asked(), cached), "a") == 0.0
+def test_an_answer_from_the_cache_is_not_counted_again_but_can_be_rated(store):
+    cached = answered(reply("a", "105"), notes={"cache": {"hit": "exact"}})
+    history = learned(store, asked(), cached)
+    assert grades(history, "a") == 0.0
+    assert history.rate(say(Rating.GOOD))["grades"] == {"a": 1.0}
+    computed = answered(reply("a", "105"), notes={"cache": {"hit": None, "kept": True}})
+    assert grades(learned(store, asked(request_id="r2"), computed), "a") == pytest.approx(1.995)
+
+
+def test_what_calibration_asks_is_graded_by_itself_alone(store):
     own = asked(request_id=f"{CALIBRATING}1")
     assert grades(learned(store, own, answered(reply("a", "105"))), "a") == 0.0
 

@@ -25,7 +25,7 @@ def feedback(
 ) -> None:
     """Say of an answer that it was good, bad, or what would have been right. Saying it again replaces it.
 
-    `studium ask --explain` and --json show the ID; by HTTP it is the header x-request-id.
+    `studium ask --explain` and --json show the ID; by HTTP it is the header x-studium-request-id.
 
     Example: studium feedback 3f2a9c1b0d4e5f67 good
     """

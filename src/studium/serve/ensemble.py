@@ -79,6 +79,7 @@ class Ensemble:
         refiners = self._refining.refiners(query, self.team)
         async with self._cache.visit(query, self.team, refiners) as visit:
             if visit.found is not None:
+                self._experience.answered(query, visit.found)
                 yield Delta(visit.found.text, visit.found.logprobs)
                 yield visit.found
                 return

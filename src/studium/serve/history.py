@@ -97,8 +97,8 @@ class History:
         return self.calibration.of(confidence)
 
     def answered(self, query: Query, answer: Answer) -> None:
-        """Hand over what was answered. Never waits."""
-        if query.request_id.startswith(CALIBRATING) or answer.notes.get("cache"):
+        """Hand over what was answered, by students or from the cache. Never waits."""
+        if query.request_id.startswith(CALIBRATING):
             return
         self._waiting.append((query, answer, time.time()))
 
@@ -120,7 +120,7 @@ class History:
     async def catch_up(self) -> None:
         """Learn from all that was answered before this was called, and from what others have added."""
         async with self._learning:
-            while self._waiting:
+            for _ in range(len(self._waiting)):
                 query, answer, at = self._waiting.popleft()
                 meaning = await self._meaning(query.question, answer)
                 kind = self.kinds.learn(query.question, _domain_name(answer), meaning)
@@ -190,7 +190,8 @@ class History:
         seen = kept(
             query, answer, at=at, computed=self.calibration.before(answer.confidence), models=self.models
         )
-        self._store.grades.add([*verified(seen, _domain(seen)), *judged(seen, _scores_by_judge(answer))])
+        if not answer.notes.get("cache", {}).get("hit"):  # else it was graded when it was given first
+            self._store.grades.add([*verified(seen, _domain(seen)), *judged(seen, _scores_by_judge(answer))])
         if self.keeping.questions and query.request_id:
             self._store.answers.keep(seen)
 
@@ -207,7 +208,7 @@ class History:
         raise UnknownAnswer(
             f"there is no answer {feedback.request_id[:64]!r} of yours",
             expected=f"the request_id of an answer you were given in the last {self.keeping.seconds / 86400:g} days",
-            try_next='studium ask "..." --explain shows it; by HTTP it is the header x-request-id',
+            try_next='studium ask "..." --explain shows it; by HTTP it is the header x-studium-request-id',
         )
 
     def _save(self, cluster: Cluster) -> None:

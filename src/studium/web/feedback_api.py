@@ -16,7 +16,7 @@ from studium.serve.history import UnknownAnswer
 from studium.serve.why import why
 from studium.web import fields
 from studium.web.conversation import require_text
-from studium.web.failures import Refused
+from studium.web.failures import BadField, Refused
 from studium.web.fields import Json
 from studium.web.leases_api import studium_of
 from studium.web.openai_api import json_body, json_response
@@ -56,7 +56,7 @@ def feedback_of(body: Json, api_key_name: str) -> Feedback:
     if rating is None:
         raise fields.wrong("rating", None, '"good" or "bad", or a correction')
     return Feedback(
-        request_id=require_text(fields.text(body, "request_id"), "request_id"),
+        request_id=_required(body, "request_id"),
         at=time.time(),
         rating=rating,
         api_key_name=api_key_name,
@@ -70,3 +70,9 @@ def _short(body: Json, name: str) -> str:
     if len(text) > MOST_CHARACTERS:
         raise fields.wrong(name, text, f"at most {MOST_CHARACTERS:,} characters")
     return text
+
+
+def _required(body: Json, name: str) -> str:
+    if text := _short(body, name).strip():
+        return text
+    raise BadField(name, f"{name} is missing", expected="the answer's x-studium-request-id")
