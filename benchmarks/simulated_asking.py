@@ -19,20 +19,22 @@ from studium.records.models import Capabilities, Student
 from studium.records.scheduling import Priority
 from studium.serve.calls import Batch, Outlook, Strategy, Verdict
 
-RATE_PER_S = 0.02
+RATES_PER_S = (0.02, 0.01)
 RUN_SECONDS = 6.0
 Begin = Callable[[int, Outlook], Strategy]
 Said = Callable[[int, str], MemberReply]
 
 
-def lay_down(names: Sequence[str], sizes_gb: Sequence[float], questions: int, seed: int) -> Trace:
+def lay_down(
+    names: Sequence[str], sizes_gb: Sequence[float], questions: int, seed: int, rate_per_s: float
+) -> Trace:
     """Return questions as they arrive (Poisson), each with every student it could ask; 6 s each, log-normal."""
     random = Random(f"questions {seed}")
     models = {name: model(name, size) for name, size in zip(names, sizes_gb, strict=True)}
     asks: list[VirtualAsk] = []
     at_s = 0.0
     for _ in range(questions):
-        at_s += random.expovariate(RATE_PER_S)
+        at_s += random.expovariate(rate_per_s)
         for name in names:
             seconds = RUN_SECONDS * random.lognormvariate(-0.125, 0.5)
             asks.append(VirtualAsk(len(asks), name, Priority.INTERACTIVE, at_s, seconds))
@@ -121,10 +123,11 @@ class Present:
         home = machine.residents.get(name)
         before = sum(one.ask.model == name for one in machine.waiting.values())
         before += len(home.running) if home else 0
-        return self._seconds_to_load(name) + RUN_SECONDS * (before + 1)
+        return self.seconds_to_load(student) + RUN_SECONDS * (before + 1)
 
-    def _seconds_to_load(self, name: str) -> float:
-        machine, wanted = self._machine, self._machine.trace.models[name]
+    def seconds_to_load(self, student: Student) -> float:
+        machine, name = self._machine, student.name
+        wanted = machine.trace.models[name]
         home = machine.residents.get(name)
         if home is not None and home.state is TenantState.RESIDENT:
             return 0.0

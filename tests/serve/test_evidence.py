@@ -1,5 +1,6 @@
 """Evidence: no voice hurts its group, the early stop loses nothing, declines count where they mean something."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -69,6 +70,7 @@ def committees(draw: st.DrawFn) -> tuple[Panel, list[MemberReply]]:
             sources,
             same,
             draw(st.floats(1.0, 20.0)),
+            draw(st.floats(0.0, 1.0)),
             draw(st.floats(0.0, 1.0)),
             declines_count=draw(st.booleans()),
         ),
@@ -219,6 +221,34 @@ def test_the_most_reliable_is_asked_first_where_seconds_are_equal():
 def test_a_resident_second_best_goes_before_an_evicted_best():
     of = panel(0.62, 0.55, 0.4)
     assert asking_order(of, [], options(of, a=8.0, b=2.0, c=8.0))[0].name == "b"
+
+
+def test_whoever_is_in_memory_goes_first_where_loads_matter_and_nobody_waits_for_a_load_with_them():
+    of = panel(0.62, 0.55, 0.2)
+    some = [Option("a", 11.0, 5.0), Option("b", 6.0), Option("c", 6.0)]
+    assert [one.name for one in asking_order(of, [], some)] == ["b", "c", "a"]
+    assert [one.name for one in next_batch(of, [], some)] == ["b", "c"]
+    quick = [Option("a", 1.01, 0.01), *some[1:]]
+    assert asking_order(of, [], quick)[0].name == "a"
+
+
+def test_all_going_together_lowers_what_agreement_is_worth_but_not_a_lone_voice():
+    alone, two = [said("a", "4")], [said("a", "4"), said("b", "4")]
+    of = panel(0.6, 0.6)
+    common = replace(of, commons=0.3)
+    assert common.groups(alone)[0].weight == of.groups(alone)[0].weight
+    assert alone_weight(common) < common.groups(two)[0].weight < of.groups(two)[0].weight
+
+
+def alone_weight(of: Panel) -> float:
+    return of.groups([said("a", "4")])[0].weight
+
+
+def test_what_agreement_could_still_make_of_the_leader_is_found_by_trying():
+    of = panel(0.6, 0.5, 0.4)
+    best = of.groups([said("a", "4"), said("b", "4"), said("c", "4")])[0].probability
+    assert of.most_probable([said("a", "4")], "bc") == pytest.approx(best)
+    assert of.most_probable([], ()) == 0.0
 
 
 def test_of_equals_the_one_given_first_is_asked_first():

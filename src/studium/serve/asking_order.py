@@ -16,14 +16,24 @@ FitTogether = Callable[[Sequence[str]], bool]
 
 # Below this, seconds do not decide: nobody measures them that exactly, and nothing is divided by zero.
 LEAST_SECONDS = 0.05
+# A load that takes a smaller part of the seconds to an answer than this is no reason to ask somebody else first. Where
+# loads matter, whoever is in memory is asked first whatever it tells: on real answers and a simulated machine that
+# took a quarter fewer loads than information per second alone, in the same seconds (benchmarks/six_models.py).
+LOAD_MATTERS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A student that could be asked (once more), and the seconds until it has answered, its load included."""
+    """A student that could be asked (once more), and the seconds until it has answered, `load_seconds` included."""
 
     name: str
     seconds: float
+    load_seconds: float = 0.0
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether it answers without a load that is worth avoiding."""
+        return self.load_seconds <= LOAD_MATTERS * self.seconds
 
 
 def information(panel: Panel, replies: Sequence[MemberReply], name: str) -> float:
@@ -48,16 +58,14 @@ def information(panel: Panel, replies: Sequence[MemberReply], name: str) -> floa
 def asking_order(
     panel: Panel, replies: Sequence[MemberReply], options: Sequence[Option], most: int | None = None
 ) -> list[Option]:
-    """Return the options, the most information per second first; ties keep the order given.
+    """Return the options, those at hand first, then the most information per second; ties keep the order given.
 
     Each is weighed as if those before it had sided with the leader: whom to have in a group that could settle it.
     `most` bounds how many are returned.
     """
     so_far, left, order = list(replies), list(options), list[Option]()
     while left and (most is None or len(order) < most):
-        best = max(
-            left, key=lambda one: information(panel, so_far, one.name) / max(one.seconds, LEAST_SECONDS)
-        )
+        best = max(left, key=lambda one: (one.at_hand, _per_second(panel, so_far, one)))
         left.remove(best)
         order.append(best)
         so_far.append(sides_with(best.name, _leading(panel, so_far)))
@@ -72,15 +80,21 @@ def next_batch(
 ) -> list[Option]:
     """Return whom to ask together now: the fewest, in asking order, that could settle it and fit in memory together.
 
-    At least one, where there are options. `options` are all that are left.
+    At least one, where there are options; who needs a load does not go along with those at hand. `options` are all
+    that are left.
     """
     order = asking_order(panel, replies, options)
     number = panel.fewest_to_settle(replies, [one.name for one in order])
-    batch: list[Option] = []
-    for one in order[:number]:
-        if not batch or fit_together([*(chosen.name for chosen in batch), one.name]):
+    batch = order[:1]
+    for one in order[1:number]:
+        names = [*(chosen.name for chosen in batch), one.name]
+        if one.at_hand == batch[0].at_hand and fit_together(names):
             batch.append(one)
     return batch
+
+
+def _per_second(panel: Panel, replies: Sequence[MemberReply], one: Option) -> float:
+    return information(panel, replies, one.name) / max(one.seconds, LEAST_SECONDS)
 
 
 def _leading(panel: Panel, replies: Sequence[MemberReply]) -> str:
