@@ -166,12 +166,13 @@ def test_a_changed_prompt_is_another_student(store):
 
 
 def test_an_answer_from_the_cache_is_not_counted_again_but_can_be_rated(store):
-    cached = answered(reply("a", "105"), notes={"cache": {"hit": "exact"}})
-    history = learned(store, asked(), cached)
-    assert grades(history, "a") == 0.0
-    assert history.rate(say(Rating.GOOD))["grades"] == {"a": 1.0}
     computed = answered(reply("a", "105"), notes={"cache": {"hit": None, "kept": True}})
-    assert grades(learned(store, asked(request_id="r2"), computed), "a") == pytest.approx(1.995)
+    history = learned(store, asked(), computed)
+    before = grades(history, "a")
+    again = answered(reply("a", "105"), notes={"cache": {"hit": "exact", "of": "r1"}})
+    history = learned(store, asked(request_id="r2", api_key_name="key:2"), replace(again, members=()))
+    assert grades(history, "a") == before == 1.0
+    assert history.rate(say(Rating.BAD, key_name="key:2", request="r2"))["grades"] == {"a": 0.0}
 
 
 def test_what_calibration_asks_is_graded_by_itself_alone(store):

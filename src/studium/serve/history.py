@@ -190,7 +190,11 @@ class History:
         seen = kept(
             query, answer, at=at, computed=self.calibration.before(answer.confidence), models=self.models
         )
-        if not answer.notes.get("cache", {}).get("hit"):  # else it was graded when it was given first
+        cached = answer.notes.get("cache", {})
+        if cached.get("hit"):  # graded when it was given first; those who gave it can still be rated for it
+            first = self._store.answers.find(cached.get("of", ""), None)
+            seen = replace(seen, members=first.members if first else ())
+        else:
             self._store.grades.add([*verified(seen, _domain(seen)), *judged(seen, _scores_by_judge(answer))])
         if self.keeping.questions and query.request_id:
             self._store.answers.keep(seen)

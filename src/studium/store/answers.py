@@ -30,16 +30,13 @@ class AnswerLog:
         size = len(members) + len(answer.question) + len(answer.text)
         self._writer.add(Row(schema.answers, {**answer.as_row(), "members": members, "bytes": size}))
 
-    def find(self, request_id: str, api_key_name: str) -> KeptAnswer | None:
-        """Return the newest answer of that id that this key was given, one still queued included; else None."""
+    def find(self, request_id: str, api_key_name: str | None) -> KeptAnswer | None:
+        """Return the newest answer of that id that this key (None: any) was given, one still queued included."""
         self._writer.flush()
         rows = schema.answers
-        query = (
-            select(rows)
-            .where(rows.c.request_id == request_id, rows.c.api_key_name == api_key_name)
-            .order_by(rows.c.id.desc())
-            .limit(1)
-        )
+        query = select(rows).where(rows.c.request_id == request_id).order_by(rows.c.id.desc()).limit(1)
+        if api_key_name is not None:
+            query = query.where(rows.c.api_key_name == api_key_name)
         with self._database.connect() as connection:
             found = connection.execute(query).mappings().first()
         return None if found is None else _answer({**found})
