@@ -51,8 +51,10 @@ def change(
 
     Example: studium governor set usd_per_day=2 usd_per_request=0.05
     """
-    pairs = [_pair(text) for text in values]
-    _tell(_ask_about(settings(config, workspace), dict(pairs)), as_json=json)
+    from studium.serve.governor_settings import text_of
+
+    changes = {name: text_of(name, value) for name, value in map(_pair, values)}
+    _tell(_ask_about(settings(config, workspace), changes), as_json=json)
 
 
 @app.command("reset")
@@ -66,7 +68,10 @@ def reset(
 
     Example: studium governor reset usd_per_day
     """
-    _tell(_ask_about(settings(config, workspace), {"reset": names}), as_json=json)
+    from studium.serve.governor_settings import known
+
+    changes = {"reset": [known(name) for name in names]}
+    _tell(_ask_about(settings(config, workspace), changes), as_json=json)
 
 
 def _pair(text: str) -> tuple[str, str]:
