@@ -32,15 +32,17 @@ def test_what_is_foreseen_is_close_to_what_would_happen(wrong_answers: int, most
     for number in range(1, most + 1):
         for _ in range(4):
             panel = [round(rng.uniform(0.02, 0.98), 2) for _ in range(number)]
-            assert chance_right(panel, wrong_answers) == pytest.approx(exact(panel, wrong_answers), abs=0.05)
+            assert chance_right(tuple(panel), wrong_answers) == pytest.approx(
+                exact(panel, wrong_answers), abs=0.05
+            )
 
 
 @pytest.mark.parametrize("p", [0.0, 0.03, 0.5, 0.97, 1.0])
 def test_one_alone_is_right_as_often_as_it_is(p: float):
-    assert chance_right([p], 10) == pytest.approx(p)
+    assert chance_right((p,), 10) == pytest.approx(p)
 
 
 def test_extremes():
-    assert chance_right([0.0] * MOST_FORESEEN, 10) == 0.0
-    assert chance_right([1.0] * MOST_FORESEEN, 10) == pytest.approx(1.0)
-    assert chance_right([], 10) == 0.0
+    assert chance_right((0.0,) * MOST_FORESEEN, 10) == 0.0
+    assert chance_right((1.0,) * MOST_FORESEEN, 10) == pytest.approx(1.0)
+    assert chance_right((), 10) == 0.0

@@ -66,6 +66,8 @@ class YesNo:
     secret: bool = False
 
     def read(self, scalar: Scalar) -> bool:
+        if scalar.origin.startswith("--") and scalar.text in ("true", "false"):
+            return scalar.text == "true"  # what comes from a command line is text
         if not isinstance(scalar.value, bool):
             raise Expected("true or false")
         return scalar.value

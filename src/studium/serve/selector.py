@@ -10,6 +10,7 @@ The selector decides, a judge ranks and merges, students execute; each can be re
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 from studium.records.answers import Complexity, Considered, Decision
@@ -94,7 +95,8 @@ def _committee(now: Circumstances) -> Considered:
     agreed, others = _until_sure(voters, now)
     right, wrong = _all_agree(agreed, now)
     # Those who agree too soon on a wrong answer are not put right any more.
-    accuracy = min(chance_right([one.known.reliability for one in voters], now.wrong_answers), 1.0 - wrong)
+    reliabilities = tuple(round(one.known.reliability, 3) for one in voters)
+    accuracy = min(chance_right(reliabilities, now.wrong_answers), 1.0 - wrong)
     why = "several are asked until the answer is sure enough, or nothing that is left could change it"
     return _weighed(now, "committee", accuracy, agreed, why, then=others, chance_of_then=1.0 - right - wrong)
 
@@ -219,7 +221,8 @@ def _value(now: Circumstances, accuracy: float, seconds: float, cost_usd: float 
     return value - WORTH_OF_MONEY * spent
 
 
-def chance_right(reliabilities: Sequence[float], wrong_answers: float) -> float:
+@lru_cache(maxsize=1024)  # a panel stays the same until somebody is graded
+def chance_right(reliabilities: tuple[float, ...], wrong_answers: float) -> float:
     """Return how often the weightiest answer would be right if all spoke, mistakes being independent.
 
     Goes through every pattern of right and wrong. Those who are wrong hit on one of `wrong_answers` wrong answers, so
