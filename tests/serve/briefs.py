@@ -39,13 +39,14 @@ class World:
 def brief(
     names: str,
     reserves: str = "",
+    also: str = "",
     *,
     reliability: Mapping[str, float] | None = None,
     world: World | None = None,
     **changes: Any,
 ) -> Brief:
     """Return a brief for students named by one letter each; `changes` are fields of `Brief`."""
-    known = {name: Known((reliability or {}).get(name, 0.5), 20.0, name) for name in names + reserves}
+    known = {name: Known((reliability or {}).get(name, 0.5), 20.0, name) for name in names + reserves + also}
     fields: dict[str, Any] = {
         "students": tuple(map(student, names)),
         "reserves": tuple(map(student, reserves)),

@@ -103,7 +103,7 @@ class Briefing:
         most = wanted or ceiling(query.question, recognised=recognised, num_parts=len(parts))
         limits = self._limits[most]
         kind = self._experience.kind(query.question, domain.name if recognised else "")
-        asked = (*students, self._team.courier(), self._team.master())
+        asked = (*students, self._team.courier(), self._team.master(), *self._team.refiners())
         known = {one.name: self._experience.known(one, kind) for one in asked}
         ranked = self._ranked(students, known)
         deadline = time.monotonic() + (query.timeout_s or limits.question_timeout_s)

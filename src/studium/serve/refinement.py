@@ -16,7 +16,10 @@ from studium.records.examples import Claim
 from studium.records.messages import Ask, Message
 from studium.records.models import Student
 from studium.serve.calls import Batch, Brief, Call, Strategy, Verdict
+from studium.serve.judging import rank
 from studium.serve.provenance import Said, provenance
+from studium.serve.quoting import conversation, cut, fence, quoted
+from studium.serve.strategies.verdicts import panel_of
 
 # Drafts are quoted to the refiner: no more than this of each, so that a small context is not filled by one of them.
 LONGEST_DRAFT_CHARACTERS, MOST_DRAFTS = 4_000, 6
@@ -51,6 +54,12 @@ class Refiners:
         doubtful = verdict.status is not AnswerStatus.ANSWERED or verdict.confidence < self.doubt_below
         return self.always or self.force_arbiter or doubtful
 
+    def order(self) -> Sequence[tuple[Part, Student]]:
+        """Return who is asked, one after another: a forced arbiter spares the oracle."""
+        oracle = None if self.force_arbiter and self.arbiter is not None else self.oracle
+        named = ((Part.ORACLE, oracle), (Part.ARBITER, self.arbiter))
+        return [(part, student) for part, student in named if student is not None]
+
 
 def refined(strategy: Strategy, brief: Brief, refiners: Refiners) -> Strategy:
     """Carry out a strategy and refine what comes of it where that is wanted."""
@@ -70,37 +79,54 @@ def refined(strategy: Strategy, brief: Brief, refiners: Refiners) -> Strategy:
 
 
 def refine(brief: Brief, verdict: Verdict, replies: Sequence[MemberReply], refiners: Refiners) -> Refinement:
-    """Ask the oracle, then the arbiter where the oracle's result falls short; return the better verdict."""
+    """Ask the oracle, then the arbiter where the oracle's result falls short.
+
+    Only a result that does not fall short takes the draft's place; where there was no draft, any answer does.
+    """
     drafts = _drafts(verdict, replies)
     steps: list[dict[str, Any]] = []
     best: MemberReply | None = None
-    for part, student in ((Part.ORACLE, refiners.oracle), (Part.ARBITER, refiners.arbiter)):
-        if student is None or (
-            part is Part.ORACLE and refiners.force_arbiter and refiners.arbiter is not None
-        ):
-            continue
+    for part, student in refiners.order():
         material = [*drafts, *([_said(best)] if best is not None else [])]
-        (reply,) = yield Batch(
-            (Call(student, _ask(brief, student, material), part=part),), note=f"{part} {student.name} refines"
-        )
-        shortfall = falls_short(brief, verdict, reply)
+        call = Call(student, _ask(brief, material), part=part)
+        (reply,) = yield Batch((call,), note=f"{part} {student.name} refines")
+        shortfall = yield from _shortfall(brief, verdict, reply)
         steps.append(
             {"part": part.value, "student": student.name, "fate": reply.fate.value, "falls_short": shortfall}
         )
-        if _usable(reply) and (best is None or not shortfall):
+        if _usable(reply) and not abstains(reply.text):
             best = reply
         if not shortfall:
-            break
-    if best is None:
-        flags = (*verdict.flags, "not_refined")
-        return replace(
-            verdict, flags=flags, notes={**verdict.notes, "refinement": {"steps": steps, "platinum": False}}
-        )
-    return _platinum(brief, verdict, best, drafts, steps)
+            return _platinum(brief, verdict, reply, replies, drafts, steps)
+    if best is not None and verdict.status is not AnswerStatus.ANSWERED:
+        found = _platinum(brief, verdict, best, replies, drafts, steps)
+        return replace(found, flags=(*found.flags, "doubtful"))
+    notes = {**verdict.notes, "refinement": {"steps": steps, "platinum": False}}
+    return replace(verdict, flags=(*verdict.flags, "not_refined"), notes=notes)
 
 
-def falls_short(brief: Brief, verdict: Verdict, reply: MemberReply) -> str:
-    """Return what a refiner's result lacks, for people; empty where it stands."""
+def _shortfall(
+    brief: Brief, verdict: Verdict, reply: MemberReply
+) -> Generator[Batch, Sequence[MemberReply], str]:
+    """Return what a refiner's result lacks, for people; empty where it stands. Asks the judge in the last resort."""
+    if lacking := falls_short(brief, reply):
+        return lacking
+    draft = verdict.winner
+    if (
+        brief.judge is None
+        or brief.recognised
+        or draft is None
+        or verdict.status is not AnswerStatus.ANSWERED
+    ):
+        return ""
+    ranking = yield from rank(brief, [replace(draft, text=verdict.text or draft.text), reply])
+    if ranking.decided and ranking.replies[0].student == draft.student:
+        return f"{brief.judge.name} judges the draft better"
+    return ""
+
+
+def falls_short(brief: Brief, reply: MemberReply) -> str:
+    """Return what a result lacks by itself, for people; empty where nothing is found."""
     if not _usable(reply):
         return f"gave nothing usable ({reply.fate.value})"
     if abstains(reply.text):
@@ -109,48 +135,59 @@ def falls_short(brief: Brief, verdict: Verdict, reply: MemberReply) -> str:
         return "it doubts itself"
     if reply.confidence is not None and reply.confidence < OWN_DOUBT:
         return f"its least sure word has a probability of {reply.confidence:.0%}"
-    answer = brief.extract(reply.text)
-    if brief.recognised and answer is None:
+    if brief.recognised and brief.extract(reply.text) is None:
         return f"it has no answer in the form of {brief.domain}"
+    if brief.check is not None and brief.check(brief.question, reply.text) == 0.0:
+        return f"{brief.domain} finds it wrong"
     return ""
 
 
 def _platinum(
-    brief: Brief, verdict: Verdict, best: MemberReply, drafts: Sequence[Said], steps: list[dict[str, Any]]
+    brief: Brief,
+    verdict: Verdict,
+    best: MemberReply,
+    replies: Sequence[MemberReply],
+    drafts: Sequence[Said],
+    steps: list[dict[str, Any]],
 ) -> Verdict:
-    claims = provenance(_said(best), drafts)
+    """Return the verdict with the refined text; its confidence is that of the refiner's answer among all replies."""
     answer = brief.extract(best.text)
+    refined_reply = replace(best, answer=answer, fate=Fate.ANSWERED)
+    spoke = [one for one in replies if one.part in (Part.MEMBER, Part.REVISION)]
+    groups = panel_of(brief).groups([*spoke, refined_reply]) if answer is not None else []
+    home = next((one for one in groups if refined_reply in one.replies), None)
     drafted = verdict.winner.answer if verdict.winner is not None else None
-    agrees = answer is not None and drafted is not None and brief.same(answer, drafted)
     notes = {
         "steps": steps,
         "platinum": True,
         "draft": verdict.text or (verdict.winner.text if verdict.winner else ""),
         "draft_by": verdict.winner.student if verdict.winner else "",
-        "agrees_with_draft": agrees,
-        "claims": [_claim(one) for one in claims],
+        "agrees_with_draft": answer is not None and drafted is not None and brief.same(answer, drafted),
+        "score": brief.check(brief.question, best.text) if brief.check is not None else None,
+        "claims": [_claim(one) for one in provenance(_said(best), drafts)],
     }
     return replace(
         verdict,
         status=AnswerStatus.ANSWERED,
-        winner=replace(best, answer=answer),
+        winner=refined_reply,
         text=best.text,
+        agreement=len(home.replies) / sum(len(one.replies) for one in groups) if home else verdict.agreement,
+        confidence=brief.calibrated(home.probability) if home else verdict.confidence,
         flags=(*verdict.flags, "refined"),
         notes={**verdict.notes, "refinement": notes},
     )
 
 
-def _ask(brief: Brief, student: Student, drafts: Sequence[Said]) -> Ask:
-    """The conversation as it was, its last question followed by the drafts, without the names of their authors."""
-    quoted = "\n\n".join(
-        f'<draft number="{number}">\n{said.text[:LONGEST_DRAFT_CHARACTERS]}\n</draft>'
-        for number, said in enumerate(drafts[:MOST_DRAFTS], start=1)
-    )
-    history = [message for message in brief.ask.messages if message.content != brief.question]
-    message = Message(
-        "user", f"{_TASK}\n\nQuestion:\n{brief.question}\n\n{quoted}" if quoted else brief.question
-    )
-    return replace(brief.ask, messages=(*history, message), prompt=None, json_schema=brief.ask.json_schema)
+def _ask(brief: Brief, drafts: Sequence[Said]) -> Ask:
+    """The conversation as it was, its last question with the drafts behind it, without the names of their authors."""
+    texts = [cut(said.text, LONGEST_DRAFT_CHARACTERS) for said in drafts[:MOST_DRAFTS]]
+    if not texts:
+        return brief.ask
+    mark = fence([brief.question, *texts])
+    shown = "\n\n".join(quoted(f"draft {number}", text, mark) for number, text in enumerate(texts, start=1))
+    question = Message("user", f"{_TASK}\n\n{quoted('question', brief.question, mark)}\n\n{shown}")
+    history = [message for message in conversation(brief.ask) if message.content != brief.question]
+    return replace(brief.ask, messages=(*history, question), prompt=None)
 
 
 def _drafts(verdict: Verdict, replies: Sequence[MemberReply]) -> list[Said]:

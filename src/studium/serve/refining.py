@@ -96,6 +96,7 @@ def example_of(query: Query, answer: Answer, team: Team, terms_of: TermsOf) -> E
         terms={name: terms_of(team.students[name]) for name in sorted({member.student for member in spoke})},
         cost_usd=answer.cost_usd,
         seconds=answer.seconds,
+        score=refinement["score"],
         api_key_name=query.api_key_name,
         notes={"agrees_with_draft": refinement["agrees_with_draft"], "steps": refinement["steps"]},
     )

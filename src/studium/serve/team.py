@@ -54,6 +54,10 @@ class Team:
         name = getattr(self.parts, part)
         return self.student(name) if name else None
 
+    def refiners(self) -> list[Student]:
+        """Return the oracle and the arbiter, as far as they are named."""
+        return [one for one in (self.playing("oracle"), self.playing("arbiter")) if one is not None]
+
     def members(self) -> list[Student]:
         """Return all that answer questions, but those kept for refining. Raises OperatorError for none."""
         kept = {self.parts.oracle, self.parts.arbiter}
