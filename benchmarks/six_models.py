@@ -15,7 +15,6 @@ One model asked several times cannot be measured here: there is one answer of ea
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,24 +25,25 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
+from benchmarks.real_answers import Line, read
 from benchmarks.report import Aim, Report, run, say
-from benchmarks.simulated_asking import RATES_PER_S, Present, lay_down, play, work
-from studium.errors import CallerError, StudiumError
+from benchmarks.simulated_asking import RATES_PER_S, lay_down, play, work
+from benchmarks.ways_to_ask import all_at_once, at_hand_first, cheap_first, in_turn
+from studium.errors import StudiumError
 from studium.evals.intervals import Interval, bootstrap_mean
 from studium.fleet.simulate.measures import spread
 from studium.fleet.simulate.policies import POLICIES, WITHOUT_HINTS
 from studium.fleet.simulate.workloads import STUDENT_SIZES_GB
-from studium.records.answers import Complexity, Fate, MemberReply
+from studium.records.answers import Complexity, Fate
 from studium.records.messages import Ask, Message
 from studium.records.models import Capabilities, ModelSpec, Student
-from studium.serve.asking_order import Option, next_batch
 from studium.serve.calibration import Calibration, Pair, ece, fit
-from studium.serve.calls import Batch, Brief, Call, Known, Outlook, Stage, Strategy
+from studium.serve.calls import Brief, Known, Outlook, Stage, Strategy
 from studium.serve.evidence import Panel
 from studium.serve.evidence_history import in_common
 from studium.serve.strategies.cascade import cascade
 from studium.serve.strategies.everyone import everyone
-from studium.serve.strategies.verdicts import panel_of, verdict_of
+from studium.serve.strategies.verdicts import panel_of
 
 FILE = "STUDIUM_SIX_MODELS"
 SPLITS, QUICK_SPLITS = 20, 3
@@ -58,63 +58,6 @@ LRU_RESIDENT_FIRST = "byte LRU, at hand first, stop when settled"
 PLAN_PARALLEL = "Studium's planner, all in parallel"
 PLAN_IN_TURN = "Studium's planner, in turn, stop when settled"
 OURS = "Studium's planner, at hand first, stop when settled"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One question with the reply of every model, and whether each was right."""
-
-    question: str
-    replies: Mapping[str, MemberReply]
-    right: Mapping[str, bool]
-
-
-def read(path: Path) -> list[Line]:
-    """Read a file of the form above. Raises CallerError with the line that offends."""
-    try:
-        texts = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as wrong:
-        raise CallerError(
-            f"cannot read {path}: {wrong}", expected="a JSON Lines file", try_next="give another --file"
-        ) from wrong
-    lines: list[Line] = []
-    for number, text in enumerate(texts, 1):
-        try:
-            line = _line(json.loads(text))
-            _must(not lines or list(line.right) == list(lines[0].right), "other models than line 1")
-        except (ValueError, KeyError, TypeError, AttributeError) as wrong:
-            raise CallerError(
-                f"line {number} of {path} cannot be used: {wrong or type(wrong).__name__}",
-                expected='{"question": text, "replies": {model: {"answer": number or null, "correct": true or false}}}',
-                try_next="correct or remove the line",
-            ) from wrong
-        lines.append(line)
-    if len(lines) <= CALIBRATE_ON:
-        raise CallerError(
-            f"{path} has {len(lines)} lines",
-            expected=f"more than {CALIBRATE_ON}",
-            try_next="give a longer file",
-        )
-    return lines
-
-
-def _line(found: Any) -> Line:
-    replies: dict[str, MemberReply] = {}
-    right: dict[str, bool] = {}
-    _must(isinstance(found["question"], str), "the question is no text")
-    _must(3 <= len(found["replies"]) <= 1 + len(STUDENT_SIZES_GB), "3 to 7 models are expected")
-    for name, reply in found["replies"].items():
-        answer, right[name] = reply["answer"], reply["correct"]
-        _must(isinstance(right[name], bool), f"correct of {name} is neither true nor false")
-        _must(answer is None or isinstance(answer, int | float | str), f"answer of {name} is no plain value")
-        fate = Fate.UNREADABLE if answer is None else Fate.ANSWERED
-        replies[name] = MemberReply(name, fate, answer=None if answer is None else str(answer))
-    return Line(found["question"], replies, right)
-
-
-def _must(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(otherwise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,74 +115,6 @@ def brief(learned: Learned, outlook: Outlook, names: Sequence[str], *, confidenc
         master=students[learned.strong],
         wrong_answers=WRONG_ANSWERS,
     )
-
-
-def all_at_once(of: Brief, panel: Panel) -> Strategy:
-    """Ask everybody together and hear everybody out."""
-    replies = yield Batch(tuple(map(Call, of.students)))
-    return verdict_of(of, panel, replies, ())
-
-
-def in_turn(of: Brief, panel: Panel) -> Strategy:
-    """Ask one after the other in the order given, until settled."""
-    replies: list[MemberReply] = []
-    left = list(of.students)
-    while not panel.settled(replies, [one.name for one in left]):
-        replies += yield Batch((Call(left.pop(0)),))
-    return verdict_of(of, panel, replies, ())
-
-
-def at_hand_first(of: Brief, panel: Panel) -> Strategy:
-    """Ask the fewest that could settle it, those in memory first, then by information per second, until settled."""
-    replies: list[MemberReply] = []
-    left = {one.name: one for one in of.students}
-    while not panel.settled(replies, list(left)):
-        options = [_option(of.outlook, one) for one in left.values()]
-        chosen = next_batch(
-            panel, replies, options, lambda names: of.outlook.fit_together([left[n] for n in names])
-        )
-        calls = tuple(Call(left.pop(one.name)) for one in chosen)
-        replies += yield Batch(calls, partial(_settled, panel, tuple(replies), calls, tuple(left)))
-        replies = [one for one in replies if one.fate is not Fate.NOT_NEEDED]
-    return verdict_of(of, panel, replies, ())
-
-
-def _option(outlook: Outlook, student: Student) -> Option:
-    load_seconds = outlook.seconds_to_load(student) if isinstance(outlook, Present) else 0.0
-    return Option(student.name, outlook.seconds_to_answer(student), load_seconds)
-
-
-def _settled(
-    panel: Panel,
-    before: Sequence[MemberReply],
-    calls: Sequence[Call],
-    later: Sequence[str],
-    got: Sequence[MemberReply],
-) -> bool:
-    heard = {one.student for one in got}
-    speaking = [call.student.name for call in calls if call.student.name not in heard]
-    return panel.settled([*before, *got], [*speaking, *later])
-
-
-def cheap_first(of: Brief, panel: Panel) -> Strategy:
-    """Ask the cheap in the order given, two at least, until one answer is probable enough; else the strong model.
-
-    It is asked as soon as the cheap that are left could not bring that probability any more; then it decides.
-    """
-    assert of.master is not None
-    wanted = of.stages[-1].confidence
-    replies: list[MemberReply] = []
-    left = [one.name for one in of.students]
-    for student in of.students:
-        replies += yield Batch((Call(student),))
-        left.remove(student.name)
-        groups = panel.groups(replies)
-        if len(replies) > 1 and groups and groups[0].probability >= wanted:
-            return verdict_of(of, panel, replies, ())
-        if panel.most_probable(replies, left) < wanted:
-            break
-    (last,) = yield Batch((Call(of.master),))
-    return verdict_of(of, panel, [last] if last.fate is Fate.ANSWERED else replies, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,7 +304,7 @@ class Split:
 
 
 def _measure(path: Path, quick: bool) -> Report:
-    lines = read(path)
+    lines = read(path, CALIBRATE_ON)
     splits: list[Split] = []
     for number in range(QUICK_SPLITS if quick else SPLITS):
         first, places = split(lines, number)
@@ -538,7 +413,7 @@ def _ece_aim(splits: Sequence[Split]) -> Aim:
 
 
 def _pairs(split: Split, *, calibrated: bool) -> list[Pair]:
-    """Return what was said and what was right; equal confidences are told apart, or bins sort them by what was right."""
+    """Return what was said and was right; equal confidences are told apart, or bins sort them by what was right."""
     curve = split.learned.calibration if calibrated else Calibration()
     return [
         Pair(curve.of(one.confidence) + place * 1e-9, float(one.right))
