@@ -10,7 +10,15 @@ import pytest
 
 from studium.config.schema import GovernorConfig, PriceConfig
 from studium.engines.http_errors import HttpRefusal
-from studium.errors import BadRequest, EngineDied, EngineTimeout, PromptTooLong, SpendingLimit, UnknownModel
+from studium.errors import (
+    BadRequest,
+    EngineDied,
+    EngineTimeout,
+    PromptTooLong,
+    SpendingLimit,
+    StoreUnavailable,
+    UnknownModel,
+)
 from studium.records.messages import Ask, Embeddings, Finish, Message, Reply, Sampling
 from studium.records.models import ModelSpec
 from studium.records.spending import Amount
@@ -256,6 +264,17 @@ async def test_a_wrong_value_changes_nothing(tmp_path, values, said):
         with pytest.raises(BadRequest, match=said.replace("[", "\\[")):
             governor.change({"usd_per_hour": 1, **values}, by="ada")
         assert governor.settings.usd_per_hour is None
+
+
+async def test_a_setting_nobody_can_read_ends_paying_until_it_is_set_anew(tmp_path):
+    async with governed(tmp_path) as governor:
+        with governor._spending.turn() as turn:
+            turn.change("usd_per_day", "a lot", by="a newer Studium", at=0.0)
+        with pytest.raises(StoreUnavailable, match="usd_per_day='a lot'"):
+            await governor.allow("large", LARGE, ASK).__aenter__()
+        governor.change({"usd_per_day": 1}, by="ada")
+        async with governor.allow("large", LARGE, ASK):
+            pass
 
 
 def test_prices_round_up_and_prompts_are_never_counted_short():

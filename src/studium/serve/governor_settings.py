@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 from studium.config.document import Scalar
 from studium.config.kinds import Expected, Kind
 from studium.config.schema import GovernorConfig
-from studium.errors import BadRequest
+from studium.errors import BadRequest, StoreUnavailable
 from studium.records.spending import CAPS, in_units
 
 SWITCHES = ("refinement", "force_arbiter")
@@ -51,12 +51,17 @@ def text_of(name: str, value: object) -> str:
 
 
 def in_force(configured: GovernorConfig, overrides: Mapping[str, str]) -> GovernorConfig:
-    """Return the settings with what was changed at run time."""
-    changed: dict[str, Any] = {
-        name: None if text == NO_CAP else _read(name, text)
-        for name, text in overrides.items()
-        if name in NAMES
-    }
+    """Return the settings with what was changed at run time. Raises StoreUnavailable where that makes no sense."""
+    changed: dict[str, Any] = {}
+    for name, text in overrides.items():
+        try:
+            changed[name] = None if text == NO_CAP else _read(name, text)
+        except (Expected, KeyError) as error:
+            raise StoreUnavailable(
+                f"the store holds {name}={text[:_LONGEST_CHARACTERS]!r} for the governor",
+                expected=f"one of its settings with a value it knows; nothing is paid for until then ({error})",
+                try_next="set it anew: studium governor set NAME=VALUE, with this version of Studium",
+            ) from error
     return dataclasses.replace(configured, **changed) if changed else configured
 
 
