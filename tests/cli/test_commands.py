@@ -106,6 +106,14 @@ def test_a_question_is_answered_and_explained(tmp_path):
     assert "alpha" in answered.stdout and "agreement" in answered.stdout
 
 
+def test_explain_tells_why_this_way_and_what_else_was_weighed(tmp_path):
+    write_roster(tmp_path)
+    question = "1. What is 47 + 58? 2. What is 47 + 58 dollars?"
+    told = studium("ask", question, "--strategy", "clone_dispatch", "--explain", folder=tmp_path).stdout
+    assert "why clone_dispatch: chosen by the caller" in told
+    assert "sub answer" in told and "clone_dispatch *" in told and "why or why not" in told
+
+
 def test_the_answer_as_json_is_the_whole_of_stdout(tmp_path):
     write_roster(tmp_path)
     answered = studium("ask", "-", "--json", "--student", "alpha", folder=tmp_path, stdin="What is 47 + 58?")

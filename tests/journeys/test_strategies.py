@@ -150,3 +150,26 @@ async def test_parts_are_answered_by_clones_and_joined(tmp_path: Path):
     assert text == "1. Answer: 105\n\n2. Answer: 1"
     assert told["chosen_model"] == "small" and told["answer"] is None
     assert [part["answer"] for part in told["notes"]["clone_dispatch"]["parts"]] == ["105", "1"]
+
+
+async def test_the_embedded_students_share_the_parts_of_a_question_and_say_what_none_of_them_knows(
+    tmp_path: Path,
+):
+    question = "1. What is 47 + 58? 2. Sort: 7, 3, 9 3. Who wrote Hamlet?"
+    config = tmp_path / "studium.yaml"
+    config.write_text(
+        f"workspace: {tmp_path / 'workspace'}\nserver: {{port: 0}}\nfleet: {{memory_budget: 512MiB}}\n"
+    )
+    async with (
+        open_studium(load_config(config, environment={})) as studium,
+        serve(studium, drain_s=0.0) as url,
+        openai.AsyncOpenAI(base_url=url + "/v1", api_key="none", max_retries=0) as client,
+    ):
+        text, told = await ask(client, question)
+    assert told["strategy"] == "clone_dispatch" and told["status"] == "partial"
+    first, second, third = text.split("\n\n")
+    assert first.startswith("1. ") and first.endswith("Answer: 105")
+    assert second.startswith("2. ") and second.endswith("Answer: 3, 7, 9")
+    assert third == "3. (not answered: Who wrote Hamlet?)"
+    asked = [member["student"] for member in told["members"]]
+    assert asked[:3] == [told["chosen_model"]] * 3 and len(asked) == 4
