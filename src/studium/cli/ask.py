@@ -38,6 +38,14 @@ def ask(
     student: Annotated[
         list[str] | None, typer.Option("--student", metavar="NAME", help="Ask this one; may be repeated.")
     ] = None,
+    domain: Annotated[str | None, typer.Option(metavar="NAME", help="What kind of task it is.")] = None,
+    refine: Annotated[
+        bool | None, typer.Option("--refine/--no-refine", help="Have the oracle look at it, or not.")
+    ] = None,
+    cache: Annotated[
+        bool | None, typer.Option("--cache/--no-cache", help="Keep and reuse the answer, or make it anew.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(metavar="NAME", help="Whose spending it counts as.")] = None,
     stream: Annotated[
         bool | None, typer.Option("--stream/--no-stream", help="Show words as they come (on a terminal).")
     ] = None,
@@ -56,6 +64,10 @@ def ask(
         "complexity": _checked(complexity),
         "strategy": strategy,
         "students": student or None,
+        "domain": domain,
+        "refine": refine,
+        "cache": cache,
+        "session": session,
     }
     live = not json and (sys.stdout.isatty() if stream is None else stream)
     if url is None and config is None and memory_budget is None:
@@ -107,6 +119,10 @@ def _query(body: Json) -> "Query":
         complexity=Complexity(body["complexity"]) if body["complexity"] else None,
         strategy=body["strategy"],
         students=tuple(body["students"] or ()),
+        domain=body["domain"],
+        refine=body["refine"],
+        cache=body["cache"],
+        session=body["session"] or "",
     )
 
 
