@@ -47,7 +47,7 @@ from studium.serve.strategies.verdicts import panel_of
 
 FILE = "STUDIUM_SIX_MODELS"
 SPLITS, QUICK_SPLITS = 20, 3
-SIMULATED_SPLITS, QUICK_SIMULATED_SPLITS = 20, 1
+SIMULATED_SPLITS, QUICK_SIMULATED_SPLITS = 8, 1
 CALIBRATE_ON = 300
 WRONG_ANSWERS = 10.0
 THRESHOLDS = tuple(number / 100 for number in range(60, 98, 2))
@@ -220,6 +220,7 @@ def _by_length(learned: Learned, calibrate: Sequence[Line], lines: Sequence[Line
 # ---- one split ---------------------------------------------------------------------------------
 
 BEST, MAJORITY, VOTE, LOSSLESS = "best student alone", "majority of all", "log-odds of all", "lossless stop"
+INDEPENDENT = "log-odds of all, nothing in common"
 STRONG, LENGTH, SERVED = "strong model alone", "routed by prompt length", "cascade of two that agree"
 CASCADE = "cascade by posterior"
 Results = Mapping[str, Sequence[Result]]
@@ -238,6 +239,7 @@ def answer_all(learned: Learned, calibrate: Sequence[Line], test: Sequence[Line]
         BEST: _answers(lambda one: _alone(one, one.by_merit[0]), learned, test),
         MAJORITY: _answers(_majority, learned, test),
         VOTE: _answers(_vote, learned, test),
+        INDEPENDENT: _answers(_vote, replace(learned, commons=0.0), test),
         LOSSLESS: _answers(_lossless, learned, test),
         STRONG: _answers(lambda one: _alone(one, one.strong), learned, test),
         LENGTH: _by_length(learned, calibrate, test),
@@ -446,6 +448,7 @@ def _notes(path: Path, lines: Sequence[Line], splits: Sequence[Split]) -> list[s
     return [
         f"{len(lines)} questions of {path.name}; {len(splits)} splits, {CALIBRATE_ON} to calibrate, the rest to test",
         f"the strong model is {splits[0].learned.strong}; thresholds chosen {thresholds[0]} to {thresholds[-1]}",
+        f"what the students have in common: {fmean(one.learned.commons for one in splits):.2f} on the mean",
         f"memory simulated on {simulated} splits; intervals of accuracy and calls are bootstraps over questions, "
         "those of loads and seconds over splits",
         "one model asked several times is not measured: the file has one answer of each",
