@@ -192,14 +192,16 @@ def test_confidence_is_learned_as_computed_not_as_calibrated(store):
     history = History(store, STUDENTS)
     for number in range(60):
         query = asked(request_id=f"r{number}")
-        told = history.calibrated(0.7)
+        told = history.calibrated(0.7, "arithmetic")
         history.answered(query, answered(reply("a", "105"), confidence=told))
         asyncio.run(history.catch_up())
         store.flush()
     history.refresh()
-    said = [pair.confidence for pair in history.confidences(WHOLE)]
+    said = [confidence for confidence, _ in store.grades.confidences(WHOLE)]
     assert said == pytest.approx([0.7] * 60)
-    assert history.calibrated(0.7) > 0.85
+    assert history.calibrated(0.7, "arithmetic") > 0.85
+    # What is right about sums says nothing of poems.
+    assert history.calibrated(0.7, "cluster-1") == 0.7
 
 
 async def test_an_embedding_that_fails_is_done_without(store):

@@ -112,7 +112,8 @@ def test_confidences_are_paired_with_the_newest_word_on_each_answer(store):
     store.grades.add([grade(0.0, key="k"), grade(0.0, weight=0.0)])
     store.flush()
     assert store.grades.confidences("a") == [(0.8, 1.0), (0.8, 0.0), (0.8, 0.0)]
-    assert store.grades.confidences("a", kind="poems") == [(0.8, 0.0)]
+    assert store.grades.confidences("a", kinds=["poems"]) == [(0.8, 0.0)]
+    assert store.grades.confidences("a", kinds=["poems"], others=True) == [(0.8, 1.0), (0.8, 0.0)]
     assert store.grades.confidences("nobody") == []
 
 

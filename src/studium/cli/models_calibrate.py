@@ -165,7 +165,10 @@ def _calibration(config: "Config", student: str | None, domain: str | None) -> J
 
     store = open_store(config.workspace / STORE_FILE)
     try:
-        pairs = [Pair(*one) for one in store.grades.confidences(student or WHOLE, kind=domain)]
+        pairs = [
+            Pair(*one)
+            for one in store.grades.confidences(student or WHOLE, kinds=[domain] if domain else None)
+        ]
     finally:
         store.close()
     curve = fit(pairs)

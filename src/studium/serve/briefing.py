@@ -149,7 +149,7 @@ class Briefing:
             courier=self._team.courier(),
             master=self._team.master(),
             wrong_answers=getattr(domain, "wrong_answers", 10.0),
-            calibrated=self._experience.calibrated,
+            calibrated=partial(self._experience.calibrated, kind=kind),
             check=domain.check if isinstance(domain, ChecksQuestions) else None,
             look_at=partial(self._look_at, ranked),
         )

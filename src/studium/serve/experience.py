@@ -26,8 +26,8 @@ class Experience(Protocol):
         """Return what is known of a student for a kind of question. Takes microseconds."""
         ...
 
-    def calibrated(self, confidence: float) -> float:
-        """Return how often answers of this computed confidence were right, 0 to 1."""
+    def calibrated(self, confidence: float, kind: str = "") -> float:
+        """Return how often answers of this computed confidence, to such questions, were right, 0 to 1."""
         ...
 
     def answered(self, query: Query, answer: Answer) -> None:
@@ -46,7 +46,7 @@ class CardsOnly:
             return Known(student.skills[kind], CARD_EVIDENCE, family_of(student))
         return Known(UNKNOWN, 0.0, family_of(student))
 
-    def calibrated(self, confidence: float) -> float:
+    def calibrated(self, confidence: float, kind: str = "") -> float:
         return confidence
 
     def answered(self, query: Query, answer: Answer) -> None:

@@ -80,7 +80,7 @@ class History:
         )
         self._waiting: deque[tuple[Query, Answer, float]] = deque(maxlen=MOST_WAITING)
         self.reliability = Reliability((), students, self.models)
-        self.calibration = Calibration()
+        self.calibration = self.open_calibration = Calibration()
         self._learning = asyncio.Lock()
         self._newest_grade = 0
         self.refresh()
@@ -93,8 +93,13 @@ class History:
     def known(self, student: Student, kind: str) -> Known:
         return self.reliability.known(student, kind, family_of(student))
 
-    def calibrated(self, confidence: float) -> float:
-        return self.calibration.of(confidence)
+    def calibrated(self, confidence: float, kind: str = "") -> float:
+        return self.calibration_of(kind).of(confidence)
+
+    def calibration_of(self, kind: str) -> Calibration:
+        """Return the curve for such questions: those that domains can check have one, all others, of which only
+        feedback tells, another. What is right about sums says nothing of poems."""
+        return self.calibration if kind in all_domains() else self.open_calibration
 
     def answered(self, query: Query, answer: Answer) -> None:
         """Hand over what was answered, by students or from the cache. Never waits."""
@@ -133,7 +138,8 @@ class History:
         if (newest := grades.fold()) == self._newest_grade:
             return
         self.reliability = Reliability(grades.counts(), self._students, self.models)
-        self.calibration = fit(self.confidences(WHOLE))
+        self.calibration = fit(self._confidences(others=False))
+        self.open_calibration = fit(self._confidences(others=True))
         self._newest_grade = newest
 
     def tidy(self) -> None:
@@ -173,9 +179,9 @@ class History:
         """Return the newest score of each grade whose key begins so. Blocks."""
         return self._store.grades.scores(prefix)
 
-    def confidences(self, student: str, kind: str | None = None) -> list[Pair]:
-        """Return what a student (WHOLE: the ensemble) said of its graded answers, in order. Blocks."""
-        return [Pair(*one) for one in self._store.grades.confidences(student, kind=kind)]
+    def _confidences(self, *, others: bool) -> list[Pair]:
+        found = self._store.grades.confidences(WHOLE, kinds=tuple(all_domains()), others=others)
+        return [Pair(*one) for one in found]
 
     async def _meaning(self, question: str, answer: Answer) -> Sequence[float]:
         if self._embed is None or _domain_name(answer):
@@ -188,7 +194,11 @@ class History:
 
     def _learn(self, query: Query, answer: Answer, at: float) -> None:
         seen = kept(
-            query, answer, at=at, computed=self.calibration.before(answer.confidence), models=self.models
+            query,
+            answer,
+            at=at,
+            computed=self.calibration_of(answer.kind).before(answer.confidence),
+            models=self.models,
         )
         cached = answer.notes.get("cache", {})
         if cached.get("hit"):  # graded when it was given first; those who gave it can still be rated for it

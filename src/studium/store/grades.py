@@ -6,7 +6,7 @@ with each grade of the same student, kind and model, so that about the last WIND
 noticed. Of grades with one key the newest counts: the former one is taken back as faded as it is by then.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select
@@ -95,11 +95,12 @@ class GradeLog:
             return [Counts(*row) for row in rows]
 
     def confidences(
-        self, student: str, *, kind: str | None = None, most: int = 2000
+        self, student: str, *, kinds: Collection[str] | None = None, others: bool = False, most: int = 2000
     ) -> list[tuple[float, float]]:
         """Return (stated confidence, score) of the newest graded answers of a student, in the order they were given.
 
-        Of several grades of one answer each counts; feedback that was taken back does not.
+        Only of these `kinds`, or with `others` of all but these. Several grades of one answer count each; feedback
+        that was taken back does not.
         """
         rows = schema.grades
         newest = select(func.max(rows.c.id)).where(rows.c.key != "").group_by(rows.c.key)
@@ -109,8 +110,8 @@ class GradeLog:
             rows.c.weight > 0,
             (rows.c.key == "") | rows.c.id.in_(newest),
         )
-        if kind is not None:
-            query = query.where(rows.c.kind == kind)
+        if kinds is not None:
+            query = query.where(rows.c.kind.not_in(kinds) if others else rows.c.kind.in_(kinds))
         with self._database.connect() as connection:
             found = connection.execute(query.order_by(rows.c.id.desc()).limit(most))
             return [(confidence, score) for confidence, score in found][::-1]
