@@ -179,10 +179,11 @@ def _explain(answer: Json) -> None:
     members = answer["members"]
     roles = any(member["part"] != "member" or member["sample"] for member in members)
     write("\n")
-    write_table(
-        ("student", *(("part",) if roles else ()), "fate", "answer", "sure", "seconds", "tokens", "said"),
-        [_member_row(member, chosen=answer["chosen_model"], roles=roles) for member in members],
-    )
+    if members:
+        write_table(
+            ("student", *(("part",) if roles else ()), "fate", "answer", "sure", "seconds", "tokens", "said"),
+            [_member_row(member, chosen=answer["chosen_model"], roles=roles) for member in members],
+        )
     write(
         f"\n{answer['strategy']}, {answer['complexity']}: agreement {answer['agreement']:.0%}, "
         f"confidence {answer['confidence']:.0%}, {answer['seconds']:.2f} s, "
@@ -206,10 +207,11 @@ def _explain_decision(answer: Json) -> None:
     """Say why this way was taken, what else was weighed, and what a judge or a debate came to."""
     decision = answer["decision"]
     if decision is not None:
-        write(f"why {decision['strategy']}: {decision['reason']}\n\n")
-        ways = [_way_row(way, taken=decision["strategy"]) for way in decision["considered"]]
-        write_table(("way", "worth", "right", "seconds", "why or why not"), ways)
-        write("\n")
+        write(f"why {decision['strategy']}: {decision['reason']}\n")
+        if ways := [_way_row(way, taken=decision["strategy"]) for way in decision["considered"]]:
+            write("\n")
+            write_table(("way", "worth", "right", "seconds", "why or why not"), ways)
+            write("\n")
     if answer["flags"]:
         write(f"flags: {', '.join(answer['flags'])}\n")
     notes = answer["notes"]

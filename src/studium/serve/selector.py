@@ -98,6 +98,8 @@ def _committee(now: Circumstances) -> Considered:
     reliabilities = tuple(round(one.known.reliability, 3) for one in voters)
     accuracy = min(chance_right(reliabilities, now.wrong_answers), 1.0 - wrong)
     why = "several are asked until the answer is sure enough, or nothing that is left could change it"
+    if not any(one.known.evidence for one in voters):
+        why = "nothing is known yet of who is good at such questions: several are asked, and whether they agree tells"
     return _weighed(now, "committee", accuracy, agreed, why, then=others, chance_of_then=1.0 - right - wrong)
 
 
