@@ -331,12 +331,13 @@ def _too_much(want: Want, refusal: Refusal) -> SpendingLimit:
         else ""
     )
     money = first.name.startswith("usd")
+    shorter = "ask for a shorter answer (max_tokens), or " if money else ""
     return SpendingLimit(
         f"{want.student} was not asked: it may cost up to {_worth(asked, money)}, and {first.name} is "
         f"{_worth(first.cap or 0.0, money)}, of which {_worth(first.spent, money)} is spent and "
         f"{_worth(first.reserved, money)} reserved for calls under way",
         expected=f"at most {_worth(first.left or 0.0, money)} more",
-        try_next=f"{when}raise it: studium governor set {first.name}={_enough(first, asked):g}",
+        try_next=f"{when}{shorter}raise it: studium governor set {first.name}={_enough(first, asked):g}",
     )
 
 
