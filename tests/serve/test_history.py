@@ -151,6 +151,16 @@ def test_where_no_questions_are_kept_grades_are_learned_and_nothing_is_written(s
         history.rate(say(Rating.GOOD))
 
 
+@pytest.mark.parametrize("keeping", [Keeping(seconds=0.0), Keeping(most_bytes=0), Keeping(questions=False)])
+def test_answers_are_kept_no_longer_and_no_more_than_allowed(store, keeping):
+    learned(store, asked(), answered(reply("a", "105")))
+    assert store.answers.find("r1", "") is not None
+    after = History(store, STUDENTS, keeping)
+    after.tidy()
+    assert store.answers.find("r1", "") is None
+    assert grades(after, "a") == 1.0
+
+
 def test_what_was_learned_is_there_after_a_restart(store):
     before = learned(store, asked(), answered(reply("a", "105"), reply("b", "106")))
     after = History(store, STUDENTS)

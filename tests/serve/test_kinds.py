@@ -73,6 +73,14 @@ def test_where_no_questions_are_kept_no_words_of_theirs_are():
     assert not any(cluster.words for cluster in kinds.clusters.values())
 
 
+def test_words_that_were_kept_before_are_forgotten_where_none_are_kept_any_more():
+    kept, saved = Kinds(), []
+    kept.learn("My password is hunter2", None)
+    assert kept.clusters["cluster-1"].words
+    Kinds(kept.clusters.values(), save=saved.append, keep_words=False)
+    assert [(cluster.name, cluster.words) for cluster in saved] == [("cluster-1", {})]
+
+
 def test_there_are_never_more_than_a_bounded_number_of_kinds():
     kinds = Kinds()
     rng = Random(0)

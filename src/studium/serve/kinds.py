@@ -70,6 +70,10 @@ class Kinds:
         self.clusters = {one.name: one for one in clusters}
         self._save = save
         self._keep_words = keep_words
+        for cluster in self.clusters.values():
+            if cluster.words and not keep_words:
+                cluster.words = {}
+                save(cluster)
 
     def of(self, question: str, domain: str | None) -> str:
         """Return the kind of a question without changing anything: of one unlike all before, the cluster to come."""
