@@ -16,6 +16,7 @@ from studium.records.models import Student
 from studium.serve.asking_order import Option, asking_order
 from studium.serve.calls import Batch, Brief, Call, Stage, Strategy
 from studium.serve.evidence import Panel, Stop, sides_with, stop
+from studium.serve.strategies.deciding import decide
 from studium.serve.strategies.verdicts import judge, panel_of
 
 Hearing = Generator[Batch, Sequence[MemberReply], bool]
@@ -28,7 +29,8 @@ def committee(brief: Brief) -> Strategy:
     """Ask as few as settle it, the most telling per second first, the load each would cause included.
 
     Where one stage is allowed, and nothing less than certainty asked for, the answer is the one that
-    everybody together would have given. Where nobody has an answer, the reserves are asked.
+    everybody together would have given. Where nobody has an answer, the reserves are asked. Answers in free words
+    that stay apart are ranked by the judge, where one is named.
     """
     replies: list[MemberReply] = []
     reached = brief.stages[-1].complexity
@@ -41,7 +43,10 @@ def committee(brief: Brief) -> Strategy:
     if not _has_answer(replies) and brief.reserves:
         flags = ("fallback",)
         replies += yield Batch(tuple(map(Call, brief.reserves)))
-    return replace(judge(brief, replies, flags), complexity=_told(brief, reached))
+    verdict = judge(brief, replies, flags)
+    if brief.judge is not None and not brief.recognised and verdict.confidence < brief.stages[-1].confidence:
+        verdict = yield from decide(brief, replies, flags)
+    return replace(verdict, complexity=_told(brief, reached))
 
 
 def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
