@@ -9,9 +9,10 @@ last model), K = 10 wrong answers, and the rule for the threshold: of the grid T
 on the 300 among those that call the strong model for at most 55 % of them. That rule, asking those at hand
 first, and letting what students have in common count (how much is learned from the 300) were chosen while looking at
 678 public lines, and the lower rate of questions was added after the aim on loads was missed at the higher one; the
-same script on lines kept aside is what tells. The calls come from the strategies that serve
-questions; memory is simulated (`fleet.simulate`: 11 GB, invented timings),
-at a question every 50 s, where a table that asks all in parallel queues, and at half of that.
+same script on lines kept aside is what tells. Weights, the stop and
+the order of asking are `serve.evidence` and `serve.asking_order`, asked by the small strategies of `ways_to_ask`;
+"majority" and "cascade of two that agree" are strategies as they are served. Memory is simulated (`fleet.simulate`:
+11 GB, invented timings), at a question every 50 s, where a table that asks all in parallel queues, and at half of that.
 
 One model asked several times cannot be measured here: there is one answer of each model.
 """
