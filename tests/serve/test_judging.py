@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.serve.briefs import World, brief, student
-from tests.serve.plays import play, shown
+from tests.serve.plays import play, reply_to, shown
 
 from studium.records.answers import Fate, MemberReply, Part
 from studium.records.models import Capabilities
@@ -126,6 +126,20 @@ def test_the_judge_is_asked_in_the_strictest_form_its_engine_knows():
     assert schema and schema.json_schema and not schema.grammar
     assert grammar and grammar.grammar and not grammar.json_schema
     assert text and not text.grammar and not text.json_schema and "Verdict:" in text.messages[-1].content
+
+
+def test_a_server_that_knows_no_form_is_asked_once_more_in_plain_words():
+    able = Capabilities(manages_memory=False, json_schema=True)
+    b = judged(world=World(able=able))
+    talk = rank(b, answers("x", "yy"))
+    first = next(talk)
+    refusal = MemberReply("judge", Fate.FAILED, error="400", error_code="engine_refused", part=Part.JUDGE)
+    second = talk.send([refusal] * len(first.calls))
+    assert all(call.ask and call.ask.json_schema for call in first.calls)
+    assert all(call.ask and not call.ask.json_schema for call in second.calls)
+    with pytest.raises(StopIteration) as end:
+        talk.send([reply_to(b, call, by_worth(len)(call)) for call in second.calls])
+    assert end.value.value.replies[0].text == "yy" and end.value.value.decided
 
 
 def test_what_a_candidate_says_stays_between_marks_it_cannot_forge():

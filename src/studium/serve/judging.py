@@ -10,13 +10,13 @@ against weakest by the order given, so that calls grow with the answers and not 
 
 import re
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import combinations
 from typing import Any, NamedTuple
 
 from studium.records.answers import Fate, MemberReply, Part
-from studium.records.models import Student
+from studium.records.models import Capabilities, Student
 from studium.serve.calls import Batch, Brief, Call
 from studium.serve.judge_forms import (
     Comparison,
@@ -31,6 +31,8 @@ FULL_ROUND = 4
 _WORD = re.compile(r"[+-]?\d+(?:[.,]\d+)*|\w+|[<>=%$€/*^+-]")
 _EMPHASIS = re.compile(r"\*\*|__|`|^#+ ", re.MULTILINE)
 _ARTICLES = ("a", "an", "the")
+# What an OpenAI-shaped server says that does not know the form its verdict is asked in.
+_NO_SUCH_FORM = ("unsupported", "engine_refused", "bad_request")
 
 
 class Duel(StrEnum):
@@ -149,21 +151,26 @@ def words_of(text: str) -> str:
 
 
 def _meet(brief: Brief, judge: Student, meeting: Sequence[_Pair]) -> _Duels:
-    """Put pairs to the judge together, each in both orders."""
+    """Put pairs to the judge together, each in both orders; once more in plain words where its server knows no form."""
     if not _possible(brief, judge, 2):
         return [Duel.CANNOT_TELL] * len(meeting)
-    calls = [
-        _call(brief, judge, *order) for pair in meeting for order in (pair, _Pair(pair.second, pair.first))
-    ]
-    said = yield Batch(tuple(calls), note=f"{judge.name} compares {len(meeting)} pairs in both orders")
+    able = brief.outlook.capabilities(judge)
+    note = f"{judge.name} compares {len(meeting)} pairs in both orders"
+    said = yield Batch(_calls(brief, judge, able, meeting), note=note)
+    if (able.json_schema or able.grammar) and all(one.error_code in _NO_SUCH_FORM for one in said):
+        able = replace(able, json_schema=False, grammar=False)
+        said = yield Batch(_calls(brief, judge, able, meeting), note=f"{note}, in plain words")
     verdicts = [one.answer if one.fate is Fate.ANSWERED else None for one in said]
     return [_outcome(verdicts[at], verdicts[at + 1]) for at in range(0, len(verdicts), 2)]
 
 
-def _call(brief: Brief, judge: Student, one: MemberReply, other: MemberReply) -> Call:
-    able, texts = brief.outlook.capabilities(judge), (one.text, other.text)
-    ask = verdict_ask(judge, able, brief.question, texts, brief.ask.timeout_s)
-    return Call(judge, ask, read_verdict, Part.JUDGE)
+def _calls(brief: Brief, judge: Student, able: Capabilities, meeting: Sequence[_Pair]) -> tuple[Call, ...]:
+    orders = [order for pair in meeting for order in ((pair.first, pair.second), (pair.second, pair.first))]
+    asks = [
+        verdict_ask(judge, able, brief.question, (one.text, other.text), brief.ask.timeout_s)
+        for one, other in orders
+    ]
+    return tuple(Call(judge, ask, read_verdict, Part.JUDGE) for ask in asks)
 
 
 def _outcome(straight: str | None, swapped: str | None) -> Duel:
