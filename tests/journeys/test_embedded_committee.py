@@ -106,7 +106,7 @@ def test_outside_their_skills_the_students_and_the_ensemble_say_so(running: Runn
     assert reply.choices[0].message.content.startswith("I cannot answer that")
     evidence = reply.model_extra["studium"]
     assert evidence["status"] == "unable"
-    assert evidence["confidence"] == 0.0
+    assert evidence["agreement"] == 1.0
 
 
 def test_a_committee_larger_than_the_memory_answers_within_it(running: Running):

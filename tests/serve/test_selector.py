@@ -34,12 +34,17 @@ def test_students_that_are_often_wrong_are_asked_together():
     assert (way(decision, "committee").accuracy or 0) > (way(decision, "single").accuracy or 1)
 
 
-def test_one_that_is_nearly_always_right_is_asked_alone_where_others_would_only_cost_time():
+def test_one_that_is_nearly_always_right_is_asked_alone_where_nobody_else_knows_anything():
     decision = decide(
-        [candidate("a", 0.99), candidate("b", 0.3, seconds=40.0), candidate("c", 0.2, seconds=40.0)]
+        [candidate("a", 0.99), candidate("b", 0.02, seconds=40.0), candidate("c", 0.01, seconds=40.0)]
     )
     assert decision.strategy == "single"
     assert decision.reason == "a is right in 99% of such questions"
+
+
+def test_a_second_one_that_knows_the_question_is_worth_having_at_hand():
+    decision = decide([candidate("a", 0.95), candidate("b", 0.9, seconds=2.0)])
+    assert decision.strategy == "committee"
 
 
 def test_a_complexity_that_asks_several_is_obeyed():
@@ -156,4 +161,7 @@ def test_a_way_that_does_not_exist_here_is_not_taken():
 def test_money_is_weighed_where_it_is_limited():
     dear = [candidate("a", 0.9), *(candidate(name, 0.9, cost_usd=1.0) for name in "bcd")]
     assert decide(dear).strategy == "committee"
-    assert decide(dear, most_usd=0.01, confidence=0.9).strategy == "single"
+    limited = decide(dear, most_usd=0.01, confidence=0.9)
+    assert (way(limited, "committee").value or 1) < (way(decide(dear), "committee").value or 0)
+    sure = [candidate("a", 0.99), *(candidate(name, 0.5, cost_usd=1.0) for name in "bcd")]
+    assert decide(sure, most_usd=0.01, confidence=1.0).strategy == "single"
