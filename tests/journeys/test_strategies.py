@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from studium.app import open_studium
@@ -43,7 +44,7 @@ OPEN_QUESTION = "Compare the planets and explain why one of them is the largest.
 
 @asynccontextmanager
 async def served(
-    folder: Path, names: Sequence[str], parts: str, *, embedded_judge: bool = False
+    folder: Path, names: Sequence[str], parts: str, *, embedded_judge: bool = False, prices: str = "{}"
 ) -> AsyncIterator[openai.AsyncOpenAI]:
     """Serve students that speak through an OpenAI-shaped server, and yield an ordinary client."""
     script = folder / "script.yaml"
@@ -59,7 +60,7 @@ async def served(
         config = folder / "studium.yaml"
         config.write_text(
             f"workspace: {folder / 'workspace'}\nserver: {{port: 0}}\nensemble: {parts}\n"
-            f"engines: {{far: {{kind: openai_api, url: '{upstream.url}/v1'}}}}\n"
+            f"engines: {{far: {{kind: openai_api, url: '{upstream.url}/v1', prices: {prices}}}}}\n"
             f"models:\n{chr(10).join(models)}\nstudents:\n{chr(10).join(students)}\n"
         )
         async with (
@@ -142,6 +143,23 @@ async def test_couriers_that_agree_spare_the_master_and_those_that_differ_do_not
     assert agreed == "Answer: 105"
     assert [member["student"] for member in first["members"]] == ["small", "little"]
     assert decided == "Answer: 3" and second["chosen_model"] == "large"
+
+
+async def test_what_ways_would_cost_is_foreseen_from_prices_and_said_where_it_is_unknown(tmp_path: Path):
+    prices = "{large: {prompt_usd_per_million: 10, completion_usd_per_million: 1000}}"
+    async with served(tmp_path, ("small", "large"), "{}", prices=prices) as client:
+        _, first = await ask(client, "What is 47 + 58?", model="large")
+        _, second = await ask(client, "What is 47 + 59?", model="large")
+        _, unpriced = await ask(client, "What is 47 + 58?", model="small")
+    assert single_usd(first) == pytest.approx(
+        1.024, abs=0.01
+    )  # the longest answer: nothing is known of its answers
+    assert 0 < single_usd(second) < single_usd(first)
+    assert single_usd(unpriced) is None
+
+
+def single_usd(told: dict[str, Any]) -> Any:
+    return next(way["cost_usd"] for way in told["decision"]["considered"] if way["strategy"] == "single")
 
 
 async def test_parts_are_answered_by_clones_and_joined(tmp_path: Path):

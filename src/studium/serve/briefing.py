@@ -17,10 +17,12 @@ from studium.fleet import Fleet
 from studium.records.answers import Complexity, Decision, Query
 from studium.records.messages import Ask, Message
 from studium.records.models import Capabilities, Student
+from studium.records.profiles import Quantity
 from studium.serve import selector
 from studium.serve.calls import Brief, Known, Stage, SubQuestion
 from studium.serve.complexity import ceiling
 from studium.serve.experience import Experience
+from studium.serve.governor import Governor
 from studium.serve.parts import parts_of
 from studium.serve.strategies import STRATEGIES
 from studium.serve.team import AUTO, COURIER, MASTER, VIRTUAL_MODELS, Team
@@ -81,8 +83,10 @@ class Briefing:
         limits: Mapping[Complexity, EnsembleLimits],
         experience: Experience,
         default: Complexity | None,
+        governor: Governor | None = None,
     ) -> None:
         self._fleet = fleet
+        self._governor = governor
         self._team = team
         self._limits = limits
         self._experience = experience
@@ -112,7 +116,11 @@ class Briefing:
             selector.Circumstances(
                 [
                     selector.Candidate(
-                        one.name, known[one.name], outlook.seconds_to_answer(one), slots=one.model.slots
+                        one.name,
+                        known[one.name],
+                        outlook.seconds_to_answer(one),
+                        self._foreseen_usd(one, query),
+                        one.model.slots,
                     )
                     for one in ranked[: limits.max_students]
                 ],
@@ -127,6 +135,7 @@ class Briefing:
                 master=self._team.parts.master,
                 judge=bool(self._team.parts.judge),
                 forced=query.strategy or _implied(query),
+                most_usd=self._governor.settings.usd_per_request if self._governor else None,
                 available=STRATEGIES,
             )
         )
@@ -155,6 +164,14 @@ class Briefing:
         )
         least = limits.min_students if decision.strategy == "committee" and wanted is not None else 1
         return Choice(decision, limits, brief, domain, deadline, least)
+
+    def _foreseen_usd(self, student: Student, query: Query) -> float | None:
+        """Return what asking a student would usually cost: an answer as long as its answers were, or as it may be."""
+        if self._governor is None or not self._governor.is_paid(student.model):
+            return 0.0
+        usual = self._fleet.profiles.median(student.model, Quantity.TOKENS_PER_ANSWER)
+        tokens = query.sampling.max_tokens or usual or self._governor.settings.max_tokens
+        return self._governor.foreseen_usd(student.model, query.question, tokens)
 
     def _look_at(self, students: Sequence[Student], part: str) -> SubQuestion:
         """Return what is known of a part of a question, as if it were a question of its own."""

@@ -49,7 +49,7 @@ class Ensemble:
         self._cache = cache
         self.team = Team(students, parts)
         self._experience = experience or CardsOnly()
-        self._briefing = Briefing(fleet, self.team, limits, self._experience, default_complexity)
+        self._briefing = Briefing(fleet, self.team, limits, self._experience, default_complexity, governor)
 
     async def answer(self, query: Query) -> Answer:
         """Answer a query. Raises what `stream` raises."""

@@ -29,6 +29,8 @@ from studium.store.teller import Teller
 
 # A dollar per million tokens is a thousand billionths of a dollar per token.
 _NANOUSD_PER_TOKEN = 1_000
+# English has about four characters to a token.
+USUAL_CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,21 @@ class Governor:
         return _Governed(
             self, Want(student, bill.request, bill.session, cost.most, ask.timeout_s), cost, bill
         )
+
+    def is_paid(self, model: ModelSpec) -> bool:
+        """Say whether asking a model may cost money."""
+        return model.engine in self._paid
+
+    def foreseen_usd(self, model: ModelSpec, question: str, completion_tokens: float) -> float | None:
+        """Return what a call of a paid model would usually cost in US dollars; None where its price is not known.
+
+        For choosing: nothing is reserved or counted here.
+        """
+        price = self._paid[model.engine].get(model.source)
+        if price is None:
+            return None
+        prompt_tokens = TEMPLATE_TOKENS + len(question) // USUAL_CHARACTERS_PER_TOKEN
+        return nanousd_of(price, prompt_tokens, round(completion_tokens)) / 1e9
 
     def told(self, bill: Bill) -> dict[str, Any]:
         """Return the governor's effect on a question, for its answer; empty where it had none.
