@@ -73,6 +73,26 @@ class FleetOutlook:
         return self.fleet.engines[student.model.engine].capabilities
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a query is about, how far asking may go, and who could answer. `chosen`: the caller said how far."""
+
+    domain: Domain
+    recognised: bool
+    parts: tuple[str, ...]
+    most: Complexity
+    chosen: bool
+    limits: EnsembleLimits
+    kind: str
+    known: Mapping[str, Known]
+    ranked: Sequence[Student]
+    outlook: FleetOutlook
+
+    @property
+    def wrong_answers(self) -> float:
+        return getattr(self.domain, "wrong_answers", 10.0)
+
+
 class Briefing:
     """Makes the choice for each query. `default` None leaves the complexity to the question."""
 
@@ -100,6 +120,14 @@ class Briefing:
             raise BadRequest(
                 f"unknown strategy {query.strategy!r}", expected=f"one of {', '.join(STRATEGIES)}"
             )
+        read = self._read(query)
+        decision = self._decide(query, read)
+        least = read.limits.min_students if decision.strategy == "committee" and read.chosen else 1
+        brief = self._brief(query, read, decision)
+        return Choice(decision, read.limits, brief, read.domain, read.outlook.deadline, least)
+
+    def _read(self, query: Query) -> _Reading:
+        """Find out what a query is about and who could answer it, the best first."""
         students = self._candidates(query)
         domain, recognised = _domain_of(query, students)
         parts = () if recognised or _has_form(query) else parts_of(query.question, _is_recognised)
@@ -109,61 +137,75 @@ class Briefing:
         kind = self._experience.kind(query.question, domain.name if recognised else "")
         asked = (*students, self._team.courier(), self._team.master(), *self._team.refiners())
         known = {one.name: self._experience.known(one, kind) for one in asked}
-        ranked = self._ranked(students, known)
         deadline = time.monotonic() + (query.timeout_s or limits.question_timeout_s)
-        outlook = FleetOutlook(self._fleet, deadline)
-        decision = selector.select(
-            selector.Circumstances(
-                [
-                    selector.Candidate(
-                        one.name,
-                        known[one.name],
-                        outlook.seconds_to_answer(one),
-                        self._foreseen_usd(one, query),
-                        one.model.slots,
-                    )
-                    for one in ranked[: limits.max_students]
-                ],
-                most,
-                max(0.001, outlook.seconds_left()),
-                comparable=recognised,
-                parts=[self._look_at(ranked, part).known for part in parts],
-                least_students=limits.min_students if wanted else 1,
-                confidence=limits.confidence,
-                wrong_answers=getattr(domain, "wrong_answers", 10.0),
-                courier=self._team.parts.courier,
-                master=self._team.parts.master,
-                judge=bool(self._team.parts.judge),
-                forced=query.strategy or _implied(query),
-                most_usd=self._governor.settings.usd_per_request if self._governor else None,
-                available=STRATEGIES,
-            )
+        return _Reading(
+            domain,
+            recognised,
+            parts,
+            most,
+            wanted is not None,
+            limits,
+            kind,
+            known,
+            self._ranked(students, known),
+            FleetOutlook(self._fleet, deadline),
         )
-        number = 1 if decision.strategy == "single" else limits.max_students
-        brief = Brief(
-            students=tuple(ranked[:number]),
-            reserves=tuple(ranked[number:]),
-            ask=self._ask(query, ranked, limits),
+
+    def _decide(self, query: Query, read: _Reading) -> Decision:
+        limits = read.limits
+        candidates = [
+            selector.Candidate(
+                one.name,
+                read.known[one.name],
+                read.outlook.seconds_to_answer(one),
+                self._foreseen_usd(one, query),
+                one.model.slots,
+            )
+            for one in read.ranked[: limits.max_students]
+        ]
+        now = selector.Circumstances(
+            candidates,
+            read.most,
+            max(0.001, read.outlook.seconds_left()),
+            comparable=read.recognised,
+            parts=[self._look_at(read.ranked, part).known for part in read.parts],
+            least_students=limits.min_students if read.chosen else 1,
+            confidence=limits.confidence,
+            wrong_answers=read.wrong_answers,
+            courier=self._team.parts.courier,
+            master=self._team.parts.master,
+            judge=bool(self._team.parts.judge),
+            forced=query.strategy or _implied(query),
+            most_usd=self._governor.settings.usd_per_request if self._governor else None,
+            available=STRATEGIES,
+        )
+        return selector.select(now)
+
+    def _brief(self, query: Query, read: _Reading, decision: Decision) -> Brief:
+        number = 1 if decision.strategy == "single" else read.limits.max_students
+        domain = read.domain
+        return Brief(
+            students=tuple(read.ranked[:number]),
+            reserves=tuple(read.ranked[number:]),
+            ask=self._ask(query, read.ranked, read.limits),
             question=query.question,
             domain=domain.name,
-            kind=kind,
-            recognised=recognised,
+            kind=read.kind,
+            recognised=read.recognised,
             same=domain.same,
             extract=domain.extract,
-            known=known,
-            stages=self._stages(most, chosen=wanted is not None),
-            outlook=outlook,
-            parts=parts,
+            known=read.known,
+            stages=self._stages(read.most, chosen=read.chosen),
+            outlook=read.outlook,
+            parts=read.parts,
             judge=self._team.playing("judge"),
             courier=self._team.courier(),
             master=self._team.master(),
-            wrong_answers=getattr(domain, "wrong_answers", 10.0),
-            calibrated=partial(self._experience.calibrated, kind=kind),
+            wrong_answers=read.wrong_answers,
+            calibrated=partial(self._experience.calibrated, kind=read.kind),
             check=domain.check if isinstance(domain, ChecksQuestions) else None,
-            look_at=partial(self._look_at, ranked),
+            look_at=partial(self._look_at, read.ranked),
         )
-        least = limits.min_students if decision.strategy == "committee" and wanted is not None else 1
-        return Choice(decision, limits, brief, domain, deadline, least)
 
     def _foreseen_usd(self, student: Student, query: Query) -> float | None:
         """Return what asking a student would usually cost: an answer as long as its answers were, or as it may be."""
