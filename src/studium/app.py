@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -22,6 +22,7 @@ from studium.records.examples import Terms
 from studium.records.hardware import DeviceBudget, DeviceKind, MemoryBudget
 from studium.records.messages import Message
 from studium.records.models import Student
+from studium.records.profiles import ModelProfile
 from studium.records.scheduling import Priority
 from studium.registry import Roster, build_roster, ships_with_studium
 from studium.serve import Ensemble, EnsembleLimits
@@ -72,45 +73,14 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
     devices = device_budgets(config, roster)
     store = await asyncio.to_thread(open_store, config.workspace / STORE_FILE)
     governor = governor_of(config, store)
-    fleet = Fleet(
-        engines,
-        Limits(
-            devices[0].bytes,
-            config.fleet.max_models_at_once,
-            config.fleet.load_timeout_s,
-            config.fleet.patience_s,
-            devices=devices,
-            leave_s=config.fleet.lease_leave_s,
-            quiet_s=config.fleet.lease_quiet_s,
-        ),
-        known=await asyncio.to_thread(store.profiles),
-        save_profile=store.save_profile,
-        record_run=store.record_run,
-        available=lambda: available_bytes(devices),
-        purse=governor,
-    )
+    known = await asyncio.to_thread(store.profiles)
+    fleet = fleet_of(config, engines, devices, store, known, governor)
     history = await asyncio.to_thread(history_of, config, store, roster, fleet)
     cache = await asyncio.to_thread(cache_of, config, store, roster, fleet)
-    ensemble = Ensemble(
-        fleet,
-        roster.students,
-        {complexity: _limits(config, complexity) for complexity in Complexity},
-        default_complexity=_default_complexity(config),
-        parts=parts_of(config, roster),
-        experience=history,
-        governor=governor,
-        cache=cache,
-        refining=Refining(
-            config.refine.when,
-            config.refine.doubt_below,
-            config.refine.timeout_s,
-            terms=lambda student: terms_of(student, config),
-            log=store.examples.append,
-            force_arbiter=lambda: governor.settings.force_arbiter,
-            enabled=lambda: governor.settings.refinement,
-        ),
-    )
+    ensemble = ensemble_of(config, roster, fleet, store, history, governor, cache)
     await asyncio.to_thread(governor.start)
+    with suppress(OSError):  # what is owed to the file is in the store, and is tried again with the next example
+        await asyncio.to_thread(store.examples.repair)
     fleet.start()
     behind = [
         asyncio.create_task(_watch_hardware(store), name="hardware snapshots"),
@@ -140,6 +110,67 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         await fleet.close()
         await asyncio.to_thread(governor.close)
         await asyncio.to_thread(store.close)
+
+
+def fleet_of(
+    config: Config,
+    engines: Mapping[str, Engine],
+    devices: tuple[DeviceBudget, ...],
+    store: Store,
+    known: Mapping[str, ModelProfile],
+    governor: Governor,
+) -> Fleet:
+    """Return the fleet of a workspace, not started."""
+    limits = Limits(
+        devices[0].bytes,
+        config.fleet.max_models_at_once,
+        config.fleet.load_timeout_s,
+        config.fleet.patience_s,
+        devices=devices,
+        leave_s=config.fleet.lease_leave_s,
+        quiet_s=config.fleet.lease_quiet_s,
+    )
+    return Fleet(
+        engines,
+        limits,
+        known=known,
+        save_profile=store.save_profile,
+        record_run=store.record_run,
+        available=lambda: available_bytes(devices),
+        purse=governor,
+    )
+
+
+def ensemble_of(
+    config: Config,
+    roster: Roster,
+    fleet: Fleet,
+    store: Store,
+    history: History,
+    governor: Governor,
+    cache: ResponseCache | None,
+) -> Ensemble:
+    """Return the one door to the students. Raises ConfigurationError for a part nobody can play."""
+    refining = Refining(
+        config.refine.when,
+        config.refine.doubt_below,
+        config.refine.timeout_s,
+        terms=lambda student: terms_of(student, config),
+        log=store.examples.append,
+        force_arbiter=lambda: governor.settings.force_arbiter,
+        enabled=lambda: governor.settings.refinement,
+    )
+    return Ensemble(
+        fleet,
+        roster.students,
+        {complexity: _limits(config, complexity) for complexity in Complexity},
+        default_complexity=_default_complexity(config),
+        parts=parts_of(config, roster),
+        experience=history,
+        governor=governor,
+        cache=cache,
+        refining=refining,
+    )
 
 
 def parts_of(config: Config, roster: Roster) -> Parts:
