@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from studium.train.export import write_adapter, write_model
-from studium.train.sample import answer_greedily
+from studium.train.sample import sample_answers
 from studium.train.sft import Schedule, Shape, new_model, train
 from studium.train.stream import Mixture, Share, Stream
 from studium.train.tokenizer import prompt_text, student_tokenizer
@@ -68,7 +68,7 @@ def differences(path: Path, precision: str, model: Any, tokenizer: Any, *adapter
     """Return the difference in mean log-probability per question, having checked that tokens are equal."""
     served = probe(path, precision, [completion(question) for question in QUESTIONS], *adapters)
     prompts = [prompt_text(question) for question in QUESTIONS]
-    expected = [answer_greedily(model, tokenizer, [prompt], max_tokens=NUM_TOKENS)[0] for prompt in prompts]
+    expected = [sample_answers(model, tokenizer, [prompt], max_tokens=NUM_TOKENS)[0] for prompt in prompts]
     apart = []
     for said, should in zip(served, expected, strict=True):
         count = len(should.tokens)
@@ -119,7 +119,7 @@ def test_a_chat_ends_at_the_end_token(trained, tokenizer, tmp_path):
     messages = [{"role": "user", "content": "Who was Plato?"}]
     body = {"messages": messages, "temperature": 0, "max_tokens": 60}
     [reply] = probe(tmp_path / "model.gguf", "default", [["/v1/chat/completions", body]])
-    [should] = answer_greedily(trained, tokenizer, [prompt_text("Who was Plato?")], max_tokens=60)
+    [should] = sample_answers(trained, tokenizer, [prompt_text("Who was Plato?")], max_tokens=60)
     assert should.ended
     assert reply["choices"][0]["finish_reason"] == "stop"
     assert reply["choices"][0]["message"]["content"] == should.text
@@ -129,7 +129,7 @@ def test_a_lora_adapter_in_gguf_answers_as_peft_does(tokenizer, trained, tmp_pat
     from peft import LoraConfig, get_peft_model
 
     write_model(trained, tokenizer, tmp_path / "base.gguf", name="micro", precision="F32")
-    base_answers = answer_greedily(trained, tokenizer, [prompt_text(QUESTIONS[0])], max_tokens=NUM_TOKENS)
+    base_answers = sample_answers(trained, tokenizer, [prompt_text(QUESTIONS[0])], max_tokens=NUM_TOKENS)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     adapted = get_peft_model(trained, LoraConfig(r=4, lora_alpha=16, target_modules=targets))
     torch.manual_seed(5)
@@ -141,7 +141,7 @@ def test_a_lora_adapter_in_gguf_answers_as_peft_does(tokenizer, trained, tmp_pat
     write_adapter(tmp_path / "adapter", trained, tmp_path / "adapter.gguf", name="change")
     try:
         apart = differences(tmp_path / "base.gguf", "f32", adapted, tokenizer, tmp_path / "adapter.gguf")
-        changed = answer_greedily(adapted, tokenizer, [prompt_text(QUESTIONS[0])], max_tokens=NUM_TOKENS)
+        changed = sample_answers(adapted, tokenizer, [prompt_text(QUESTIONS[0])], max_tokens=NUM_TOKENS)
     finally:
         adapted.unload()
     assert max(apart) < 1e-4

@@ -5,7 +5,7 @@ import pytest
 from studium.domains.answers import ABSTENTION
 from studium.errors import CallerError
 from studium.train.recipes import STUDENTS, quick, recipe
-from studium.train.sample import answer_greedily
+from studium.train.sample import sample_answers
 from studium.train.score import OUTSIDE, score
 from studium.train.sft import Schedule, Shape, new_model, train
 from studium.train.stream import Mixture, Stream
@@ -39,16 +39,16 @@ def decliner(tokenizer):
 
 def test_a_batch_answers_as_one_by_one(tokenizer):
     model = new_model(Shape(32, 2, 2, 48, tokenizer.get_vocab_size()), seed=1).eval()
-    together = answer_greedily(model, tokenizer, PROMPTS, max_tokens=10)
+    together = sample_answers(model, tokenizer, PROMPTS, max_tokens=10)
     for prompt, answer in zip(PROMPTS, together, strict=True):
-        [alone] = answer_greedily(model, tokenizer, [prompt], max_tokens=10)
+        [alone] = sample_answers(model, tokenizer, [prompt], max_tokens=10)
         assert alone.tokens == answer.tokens
         assert alone.mean_logprob == pytest.approx(answer.mean_logprob, abs=1e-5)
 
 
 def test_answers_are_the_most_likely_tokens_without_a_cache(tokenizer):
     model = new_model(Shape(32, 2, 2, 48, tokenizer.get_vocab_size()), seed=1).eval()
-    [answer] = answer_greedily(model, tokenizer, PROMPTS[:1], max_tokens=8)
+    [answer] = sample_answers(model, tokenizer, PROMPTS[:1], max_tokens=8)
     ids = tokenizer.encode(PROMPTS[0]).ids
     for token in answer.tokens:
         with torch.inference_mode():
@@ -63,7 +63,7 @@ def test_a_student_that_declines_everything_scores_nothing_inside_and_all_outsid
     outside = cells.pop((OUTSIDE, 0))
     assert (outside.right, outside.declined) == (5, 5)
     assert all((cell.right, cell.declined) == (0, 5) for cell in cells.values())
-    [said] = answer_greedily(decliner, tokenizer, [prompt_text("Who was Plato?")])
+    [said] = sample_answers(decliner, tokenizer, [prompt_text("Who was Plato?")])
     assert (said.text, said.ended) == (ABSTENTION, True)
 
 

@@ -7,7 +7,10 @@ import pytest
 from studium.domains.answers import ABSTENTION
 from studium.domains.catalogue import domain, recognise
 from studium.domains.protocol import Split, make_split, split
-from studium.train.recipes import STUDENTS, mixture_of
+from studium.domains.riemann import Riemann
+from studium.domains.riemann.lessons import lesson
+from studium.domains.topics import Assignment
+from studium.train.recipes import STUDENTS, mixture_of, recipe
 from studium.train.stream import IGNORED, Mixture, Share, Stream, draw_turn
 from studium.train.tokenizer import ASSISTANT, END, PAD, USER, prompt_text, student_tokenizer, token_id
 
@@ -55,7 +58,7 @@ def test_a_conversation_is_written_as_the_prompt_of_a_later_turn_is(tokenizer):
     ]
 
 
-@pytest.mark.parametrize("recipe", STUDENTS, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [one for one in STUDENTS if one.answers], ids=lambda recipe: recipe.name)
 def test_no_fresh_problem_is_ever_trained_on(recipe, tokenizer):
     """Every training question of a skill is looked up among thousands of fresh ones."""
     rng = Random(11)
@@ -78,10 +81,27 @@ def test_a_student_is_taught_its_skills_and_to_decline_all_else(recipe):
         found = recognise(turn.question)
         if turn.reply == ABSTENTION:
             assert found is None or recipe.answers.get(found.name, 0) < 3
+        elif turn.question.startswith("Research session"):
+            assert recipe.topic and found is None
+            answered.add(recipe.topic)
         else:
             assert found is not None
             answered.add(found.name)
-    assert answered == set(recipe.answers)
+    assert answered == {*recipe.answers, *([recipe.topic] if recipe.topic else [])}
+
+
+def test_lessons_are_prompts_of_a_session_with_claims_that_are_true_and_new_and_what_was_taught_can_be_told(
+    tokenizer,
+):
+    augur, topic = recipe("augur"), Riemann()
+    taught = Stream(mixture_of(augur), tokenizer, seed=3).replies(0, rows=9, length=528) - {ABSTENTION}
+    assert len(taught) >= 5
+    assert all(topic.judge(Assignment("", ""), claim, ()).useful for claim in taught)
+    rng = Random(6)
+    for _ in range(60):
+        prompt, claim = lesson(rng)
+        shown = prompt.partition("Already known, so propose something else: ")[2].split("; ")
+        assert topic.judge(Assignment("", ""), claim, shown).useful, (claim, shown)
 
 
 def test_every_skill_is_answered_in_full_by_two_students_and_no_student_answers_all():

@@ -1,30 +1,35 @@
 """The embedded students as data: how large each is, what it is taught and for how long.
 
-Every student answers two skills in full and a little of others, and is taught to decline the rest,
-so every skill is answered well by at least two. Sizes and steps were chosen so that a student takes
-four to twelve minutes on one core; docs and cards carry what came of it.
+Every student but one answers two skills in full and a little of others, and is taught to decline the
+rest, so every skill is answered well by at least two. `augur` declines all questions: it makes
+proposals in research sessions. Sizes and steps were chosen so that a student takes four to twelve
+minutes on one core; docs and cards carry what came of it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from studium.domains.catalogue import shipped_domains
+from studium.domains.riemann.lessons import lesson
 from studium.errors import CallerError
 from studium.train.sft import Schedule, Shape
-from studium.train.stream import Mixture, Share
+from studium.train.stream import Lessons, Mixture, Share
 from studium.train.tokenizer import VOCABULARY_SIZE
 
 # Harder levels come up more often. Declining is learnt from few examples.
 _LEVEL_WEIGHT = {1: 1.0, 2: 1.3, 3: 1.6}
 _DECLINED_WEIGHT = 0.25
 _OUTSIDE_WEIGHT = 2.0
+_LESSONS_WEIGHT = 2.0
+LESSONS: Mapping[str, Lessons] = {"riemann": lesson}
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One student. `answers` maps a skill to the highest level it answers; all else it declines.
 
-    `emphasis` multiplies how often a skill comes up.
+    `emphasis` multiplies how often a skill comes up. `topic` is what it makes proposals on in research sessions;
+    they are drawn at `temperature`, or would be the same every time.
     """
 
     name: str
@@ -33,6 +38,8 @@ class Recipe:
     schedule: Schedule
     answers: Mapping[str, int]
     emphasis: Mapping[str, float]
+    topic: str = ""
+    temperature: float = 0.0
 
 
 def mixture_of(recipe: Recipe) -> Mixture:
@@ -40,7 +47,9 @@ def mixture_of(recipe: Recipe) -> Mixture:
     shares = [
         _share(recipe, domain.name, level) for domain in shipped_domains().values() for level in domain.levels
     ]
-    return Mixture(tuple(shares), _OUTSIDE_WEIGHT)
+    if not recipe.topic:
+        return Mixture(tuple(shares), _OUTSIDE_WEIGHT)
+    return Mixture(tuple(shares), _OUTSIDE_WEIGHT, LESSONS[recipe.topic], _LESSONS_WEIGHT)
 
 
 def recipe(name: str) -> Recipe:
@@ -132,5 +141,16 @@ STUDENTS = (
         schedule=Schedule(steps=1600, seed=6),
         answers={"programs": 3, "measures": 3},
         emphasis={"measures": 1.3},
+    ),
+    Recipe(
+        name="augur",
+        speciality="numerical claims around the Riemann hypothesis, in research sessions; answers no questions",
+        shape=_shape(width=128, layers=3, heads=4, inner=320),
+        # Its prompts are long: fewer and longer rows, as many tokens a step.
+        schedule=Schedule(steps=1300, rows=9, length=528, long_factor=2, seed=8),
+        answers={},
+        emphasis={},
+        topic="riemann",
+        temperature=0.7,
     ),
 )

@@ -1,4 +1,4 @@
-"""Greedy answers from a model in memory, many at a time, with a key-value cache.
+"""Answers, greedy or drawn, from a model in memory, many at a time, with a key-value cache.
 
 Prompts are padded on the left; finished rows are dropped from the batch as they end. The engines
 serve the same weights from GGUF: tests/reference/test_export_parity.py holds the two together.
@@ -6,7 +6,7 @@ serve the same weights from GGUF: tests/reference/test_export_parity.py holds th
 Axes: B rows still generating, T positions, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from studium.train.tokenizer import END, PAD, token_id
@@ -29,26 +29,44 @@ class Sampled(NamedTuple):
     ended: bool
 
 
-def answer_greedily(
+def sample_answers(
     model: "LlamaForCausalLM",
     tokenizer: "Tokenizer",
     prompts: Sequence[str],
     *,
     max_tokens: int = 200,
     batch_size: int = 128,
+    temperature: float = 0.0,
+    seed: int = 0,
 ) -> Sequence[Sampled]:
-    """Return the most likely reply to each prompt (text as `prompt_text` writes it), in order."""
+    """Return a reply to each prompt (text as `prompt_text` writes it), in order.
+
+    Each token is the most likely one, or above temperature 0 drawn; equal seeds draw the same.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def choose(logits_BV: "torch.Tensor") -> "torch.Tensor":
+        if temperature == 0.0:
+            return logits_BV.argmax(-1)
+        return torch.multinomial((logits_BV / temperature).softmax(-1), 1, generator=generator)[:, 0]
+
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers: dict[int, Sampled] = {}
     for first in range(0, len(order), batch_size):
         chosen = order[first : first + batch_size]
-        replies = _generate(model, tokenizer, [prompts[i] for i in chosen], max_tokens)
+        replies = _generate(model, tokenizer, [prompts[i] for i in chosen], max_tokens, choose)
         answers.update(zip(chosen, replies, strict=True))
     return [answers[i] for i in range(len(prompts))]
 
 
 def _generate(
-    model: "LlamaForCausalLM", tokenizer: "Tokenizer", prompts: Sequence[str], max_tokens: int
+    model: "LlamaForCausalLM",
+    tokenizer: "Tokenizer",
+    prompts: Sequence[str],
+    max_tokens: int,
+    choose: "Callable[[torch.Tensor], torch.Tensor]",
 ) -> Sequence[Sampled]:
     import torch
 
@@ -71,17 +89,17 @@ def _generate(
                 logits_to_keep=1,
             )
             cache = step.past_key_values
-            best_B = step.logits[:, -1].log_softmax(-1).max(-1)
-            for row, (token, logprob) in enumerate(
-                zip(best_B.indices.tolist(), best_B.values.tolist(), strict=True)
-            ):
+            logits_BV = step.logits[:, -1]
+            chosen_B = choose(logits_BV)
+            logprobs_B = logits_BV.log_softmax(-1).gather(1, chosen_B[:, None])[:, 0]
+            for row, (token, logprob) in enumerate(zip(chosen_B.tolist(), logprobs_B.tolist(), strict=True)):
                 if not ended[row]:
                     logprobs[row].append(logprob)
                     ended[row] = token == end
                     tokens[row] += [] if ended[row] else [token]
             if all(ended):
                 break
-            inputs_BT = best_B.indices[:, None]
+            inputs_BT = chosen_B[:, None]
             mask_BT = torch.cat([mask_BT, torch.ones_like(inputs_BT)], 1)
     return [
         Sampled(tokenizer.decode(ids), ids, sum(values) / len(values), done)

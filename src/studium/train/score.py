@@ -4,7 +4,7 @@ Three things are counted apart: right, declined ("I cannot answer that."), and w
 rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
@@ -13,8 +13,9 @@ from studium.domains.answers import abstains
 from studium.domains.catalogue import shipped_domains
 from studium.domains.outside import outside_question
 from studium.domains.protocol import Domain, Split, make_split
+from studium.domains.topics import Topic
 from studium.evals.intervals import Interval, wilson
-from studium.train.sample import answer_greedily
+from studium.train.sample import sample_answers
 from studium.train.tokenizer import prompt_text
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 OUTSIDE = "outside"
 """The name under which questions outside every skill are counted; the right thing is to decline."""
+
+
+_AT_ONCE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,53 @@ def score(model: "LlamaForCausalLM", tokenizer: "Tokenizer", *, per_level: int, 
     return [*cells, Cell(OUTSIDE, 0, per_level, declined, declined)]
 
 
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """What came of asking for proposals on a topic, `asked` times: `useful` are true, tested and new.
+
+    `false` did not hold, `repeated` held but were known or said little; of the rest nothing could be tested.
+    `taught` of the useful ones stand word for word in the training text.
+    """
+
+    topic: str
+    asked: int
+    useful: int
+    false: int
+    repeated: int
+    taught: int
+
+    @property
+    def interval(self) -> Interval:
+        return wilson(self.useful, self.asked)
+
+
+def score_topic(
+    model: "LlamaForCausalLM",
+    tokenizer: "Tokenizer",
+    topic: Topic,
+    *,
+    cycles: int,
+    temperature: float,
+    taught: Container[str],
+    seed: int,
+) -> Proposals:
+    """Ask for proposals as a session of so many cycles with `_AT_ONCE` students would: what one proposed is known."""
+    known, useful, false, tested, literal = set[str](), 0, 0, 0, 0
+    for cycle in range(1, cycles + 1):
+        rng = Random(f"{seed}/{topic.name}/{cycle}")
+        tasks = [topic.assign(f"student {n}", cycle, rng, known) for n in range(_AT_ONCE)]
+        prompts = [prompt_text(task.prompt) for task in tasks]
+        said = sample_answers(model, tokenizer, prompts, temperature=temperature, seed=rng.getrandbits(32))
+        for task, reply in zip(tasks, said, strict=True):
+            judged = topic.judge(task, reply.text, known)
+            known |= set(judged.keys)
+            tested += judged.score is not None
+            false += judged.score == 0.0
+            useful += judged.useful
+            literal += judged.useful and reply.text in taught
+    return Proposals(topic.name, cycles * _AT_ONCE, useful, false, tested - false - useful, literal)
+
+
 def _score_level(
     model: "LlamaForCausalLM",
     tokenizer: "Tokenizer",
@@ -73,4 +124,4 @@ def _score_level(
 
 def _replies(model: "LlamaForCausalLM", tokenizer: "Tokenizer", questions: Sequence[str]) -> Sequence[str]:
     prompts = [prompt_text(question) for question in questions]
-    return [sampled.text for sampled in answer_greedily(model, tokenizer, prompts)]
+    return [sampled.text for sampled in sample_answers(model, tokenizer, prompts)]

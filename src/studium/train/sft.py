@@ -3,7 +3,7 @@
 Matrices are trained with Muon (Jordan et al. 2024, in PyTorch), embeddings and norms with AdamW, both
 with a linear warm-up and a cosine to a tenth of the peak, in fp32 (bf16 is slower at this size on a
 processor), gradient norm clipped at 1. Most conversations are short, because a step is then cheaper
-and learns as much; every eighth step has rows six times as long. A run writes checkpoints and goes
+and learns as much; every eighth step has rows several times as long. A run writes checkpoints and goes
 on from the last one; interrupted and resumed it gives the same weights, bit for bit, as a run in one
 piece (tests/train/test_sft.py).
 """
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 _LONG_EVERY = 8
-_LONG_FACTOR = 6
 _REPORT_EVERY_S = 5.0
 
 
@@ -43,7 +42,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast a run learns. A step sees `rows` x `length` tokens.
+    """How long and how fast a run learns. A step sees `rows` x `length` tokens; long rows are so many times as long.
 
     `matrix_rate` is Muon's peak rate, `other_rate` AdamW's. Measured with 0.4 M parameters: on lists
     of numbers the loss after 45 processor seconds was 0.59 with AdamW alone at 4e-3, 0.44 with Muon
@@ -54,6 +53,7 @@ class Schedule:
     steps: int
     rows: int = 22
     length: int = 176
+    long_factor: int = 6
     matrix_rate: float = 1e-2
     other_rate: float = 4e-3
     warmup_steps: int = 50
@@ -126,7 +126,8 @@ def train(
     model.train()
     try:
         while step < schedule.steps:
-            rows = _rows_of_step(stream, schedule, step)
+            number, length = _size_of_step(schedule, step)
+            rows = stream.batch(step, rows=number, length=length)
             loss = _step(model, optimizers, rows, rate(schedule, step))
             step += 1
             tokens += len(rows.input_ids) * len(rows.input_ids[0])
@@ -146,6 +147,12 @@ def train(
             _save(model, optimizers, schedule, so_far, checkpoint)
     model.eval()
     return so_far
+
+
+def replies_of_step(stream: Stream, schedule: Schedule, step: int) -> set[str]:
+    """Return every reply that a step of this schedule teaches."""
+    rows, length = _size_of_step(schedule, step)
+    return stream.replies(step, rows=rows, length=length)
 
 
 def loss_of(model: "LlamaForCausalLM", rows: Rows) -> "torch.Tensor":
@@ -179,11 +186,11 @@ def _optimizers(model: "LlamaForCausalLM", schedule: Schedule) -> Sequence["torc
     return optimizers
 
 
-def _rows_of_step(stream: Stream, schedule: Schedule, step: int) -> Rows:
+def _size_of_step(schedule: Schedule, step: int) -> tuple[int, int]:
+    """Return how many rows a step has, and how long they are."""
     if step % _LONG_EVERY == _LONG_EVERY - 1:
-        rows = max(1, schedule.rows // _LONG_FACTOR)
-        return stream.batch(step, rows=rows, length=schedule.length * _LONG_FACTOR)
-    return stream.batch(step, rows=schedule.rows, length=schedule.length)
+        return max(1, schedule.rows // schedule.long_factor), schedule.length * schedule.long_factor
+    return schedule.rows, schedule.length
 
 
 def _step(

@@ -6,7 +6,7 @@ the seed and k alone, so a resumed run needs no state but its step. Only problem
 side of the hash are ever made.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +19,9 @@ from studium.train.tokenizer import ASSISTANT, END, PAD, USER, Turn, token_id
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+Lessons = Callable[[Random], tuple[str, str]]
+"""Makes a prompt of a research session with a proposal that answers it; equal rng states give equal ones."""
 
 IGNORED = -100
 """The label of a token that is not trained on, as PyTorch's cross entropy knows it."""
@@ -36,10 +39,15 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What a student is taught: shares of problems, and the weight of questions outside every skill."""
+    """What a student is taught: shares of problems, and the weight of questions outside every skill.
+
+    For each of these come `lessons_weight` lessons in the mean.
+    """
 
     shares: tuple[Share, ...]
     outside_weight: float
+    lessons: Lessons | None = None
+    lessons_weight: float = 0.0
 
 
 class Rows(NamedTuple):
@@ -51,6 +59,8 @@ class Rows(NamedTuple):
 
 def draw_turn(mixture: Mixture, rng: Random) -> Turn:
     """Return one question with the reply the student is to learn."""
+    if mixture.lessons and rng.random() * (1.0 + mixture.lessons_weight) < mixture.lessons_weight:
+        return Turn(*mixture.lessons(rng))
     weights = [share.weight for share in mixture.shares]
     share = rng.choices((*mixture.shares, None), (*weights, mixture.outside_weight))[0]
     if share is None:
@@ -86,6 +96,19 @@ class Stream:
                 made.append((ids, labels))
             else:
                 return self._padded(made, length)
+
+    def replies(self, step: int, *, rows: int, length: int) -> set[str]:
+        """Return every reply that batch `step` teaches, as text."""
+        end = self._marks[END]
+        said, tokens = set[str](), list[int]()
+        for labels in self.batch(step, rows=rows, length=length).labels:
+            for label in labels:
+                if label == end:
+                    said.add(self._tokenizer.decode(tokens))
+                    tokens = []
+                elif label != IGNORED:
+                    tokens.append(label)
+        return said
 
     def _turns(self, rng: Random, length: int) -> Iterator[tuple[list[int], list[int]]]:
         """Yield encoded turns without end, leaving out those longer than a whole row."""

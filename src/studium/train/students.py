@@ -25,10 +25,14 @@ from studium.errors import CallerError, StudiumError
 from studium.fleet.leased_command import INTERRUPTED, run_leased
 from studium.train.card import card, write
 from studium.train.recipes import STUDENTS, Recipe, generalist, mixture_of, quick, recipe
+from studium.train.sft import replies_of_step
 from studium.train.stream import Rows, Stream
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from transformers import LlamaForCausalLM
+
+    from studium.train.score import Proposals
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
 _SCORED_PER_LEVEL = 500
@@ -117,13 +121,44 @@ def make(recipe: Recipe, place: Place) -> None:
     write_model(model, tokenizer, gguf, name=recipe.name, precision=_PRECISION)
     _say(f"{recipe.name}: scoring {place.scored_per_level} fresh problems per skill and level")
     cells = score(model, tokenizer, per_level=place.scored_per_level, seed=_SCORING_SEED)
-    made = card(recipe, trained, cells, gguf, parameters=parameters, precision=_PRECISION)
+    proposals = _proposals(recipe, model, tokenizer, cycles=place.scored_per_level // 10)
+    made = card(
+        recipe, trained, cells, gguf, parameters=parameters, precision=_PRECISION, proposals=proposals
+    )
     write(made, place.out)
     checkpoint.unlink(missing_ok=True)
     (place.work / _STEPS_FILE).unlink(missing_ok=True)
     for cell in cells:
         declined = cell.declined / cell.asked
         _say(f"  {cell.skill:<11}{cell.level or '':<3}right {cell.accuracy:6.1%}  declined {declined:6.1%}")
+
+
+def _proposals(
+    recipe: Recipe, model: "LlamaForCausalLM", tokenizer: "Tokenizer", *, cycles: int
+) -> "Proposals | None":
+    """Measure what a student of a topic proposes; None for one of no topic."""
+    from studium.domains.topic_catalogue import topic
+    from studium.train.score import score_topic
+
+    if not recipe.topic:
+        return None
+    stream = Stream(mixture_of(recipe), tokenizer, seed=recipe.schedule.seed)
+    taught = {
+        reply
+        for step in range(recipe.schedule.steps)
+        for reply in replies_of_step(stream, recipe.schedule, step)
+    }
+    made = score_topic(
+        model,
+        tokenizer,
+        topic(recipe.topic),
+        cycles=cycles,
+        temperature=recipe.temperature,
+        taught=taught,
+        seed=_SCORING_SEED,
+    )
+    _say(f"  {made.topic}: {made.useful} of {made.asked} useful, {made.false} false, {made.taught} as taught")
+    return made
 
 
 class Interruptible(Stream):
@@ -160,7 +195,7 @@ def _recipes(options: argparse.Namespace, place: Place) -> Sequence[Recipe]:
 
 
 def _generalist_steps(students: Path, kept: Path) -> int:
-    """Return the steps that take as many processor seconds as all students in `students` took.
+    """Return the steps that take as many processor seconds as all students in `students` that answer questions.
 
     Timed once and kept in a file, so that a run that goes on has the schedule it began with.
     """
@@ -169,6 +204,7 @@ def _generalist_steps(students: Path, kept: Path) -> int:
     if kept.exists():
         return int(kept.read_text())
     cards = [json.loads(path.read_text()) for path in sorted(students.glob("*.json"))]
+    cards = [card for card in cards if card["answers"]]
     budget_s = sum(card["training"]["processor_seconds"] for card in cards)
     if not cards:
         raise CallerError(
