@@ -4,9 +4,9 @@ Reads what is known of students and machine; asks nobody.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 from studium.domains.catalogue import domain as domain_named
 from studium.domains.catalogue import recognise
@@ -130,13 +130,14 @@ class Briefing:
         """Find out what a query is about and who could answer it, the best first."""
         students = self._candidates(query)
         domain, recognised = _domain_of(query, students)
-        parts = () if recognised or _has_form(query) else parts_of(query.question, _is_recognised)
+        whole = recognised or _has_form(query) or _forced(query) not in ("", "clone_dispatch")
+        parts = () if whole else parts_of(query.question, _is_recognised)
         wanted = query.complexity or _named(query.model) or self._default
         most = wanted or ceiling(query.question, recognised=recognised, num_parts=len(parts))
         limits = self._limits[most]
         kind = self._experience.kind(query.question, domain.name if recognised else "")
-        asked = (*students, self._team.courier(), self._team.master(), *self._team.refiners())
-        known = {one.name: self._experience.known(one, kind) for one in asked}
+        asked = {one.name: one for one in (*students, *self._team.playing_parts())}
+        known = {name: self._experience.known(one, kind) for name, one in asked.items()}
         deadline = time.monotonic() + (query.timeout_s or limits.question_timeout_s)
         return _Reading(
             domain,
@@ -152,6 +153,8 @@ class Briefing:
         )
 
     def _decide(self, query: Query, read: _Reading) -> Decision:
+        if len(read.ranked) == 1 and _forced(query) == "single":
+            return Decision("single", read.most, "one student was named")
         limits = read.limits
         candidates = [
             selector.Candidate(
@@ -175,7 +178,7 @@ class Briefing:
             courier=self._team.parts.courier,
             master=self._team.parts.master,
             judge=bool(self._team.parts.judge),
-            forced=query.strategy or _implied(query),
+            forced=_forced(query),
             most_usd=self._governor.settings.usd_per_request if self._governor else None,
             available=STRATEGIES,
         )
@@ -203,7 +206,7 @@ class Briefing:
             master=self._team.master(),
             wrong_answers=read.wrong_answers,
             calibrated=partial(self._experience.calibrated, kind=read.kind),
-            check=domain.check if isinstance(domain, ChecksQuestions) else None,
+            check=_check_of(domain),
             look_at=partial(self._look_at, read.ranked),
         )
 
@@ -293,6 +296,15 @@ def _is_recognised(text: str) -> bool:
 def _has_form(query: Query) -> bool:
     """Say whether the answer must have a form of its own, which answers to parts would not have together."""
     return query.prompt is not None or query.json_schema is not None or query.grammar is not None
+
+
+@cache
+def _check_of(domain: Domain) -> Callable[[str, str], float | None] | None:
+    return domain.check if isinstance(domain, ChecksQuestions) else None
+
+
+def _forced(query: Query) -> str:
+    return query.strategy or _implied(query)
 
 
 def _implied(query: Query) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 
 from studium.errors import OperatorError, UnknownModel
 from studium.records.answers import Complexity
@@ -54,9 +55,9 @@ class Team:
         name = getattr(self.parts, part)
         return self.student(name) if name else None
 
-    def refiners(self) -> list[Student]:
-        """Return the oracle and the arbiter, as far as they are named."""
-        return [one for one in (self.playing("oracle"), self.playing("arbiter")) if one is not None]
+    def playing_parts(self) -> tuple[Student, ...]:
+        """Return courier, master, oracle and arbiter, as far as there are any, each once."""
+        return self._cast
 
     def members(self) -> list[Student]:
         """Return all that answer questions, but those kept for refining. Raises OperatorError for none."""
@@ -73,15 +74,29 @@ class Team:
 
     def courier(self) -> Student:
         """Return the small one: as named, else of the fastest tier, the first of highest priority."""
+        return self._courier
+
+    def master(self) -> Student:
+        """Return the large one: as named, else of the best tier, by what its card says, then priority."""
+        return self._master
+
+    # Found once: this is on the path of every question, and a roster does not change.
+    @cached_property
+    def _courier(self) -> Student:
         return self.playing(COURIER) or min(
             self.members(), key=lambda one: (_rank(one), -one.priority, one.name)
         )
 
-    def master(self) -> Student:
-        """Return the large one: as named, else of the best tier, by what its card says, then priority."""
+    @cached_property
+    def _master(self) -> Student:
         return self.playing(MASTER) or max(
             self.members(), key=lambda one: (_rank(one), sum(one.skills.values()), one.priority, one.name)
         )
+
+    @cached_property
+    def _cast(self) -> tuple[Student, ...]:
+        named = [self.courier(), self.master(), self.playing("oracle"), self.playing("arbiter")]
+        return tuple({one.name: one for one in named if one is not None}.values())
 
 
 def _rank(student: Student) -> int:
