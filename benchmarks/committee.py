@@ -80,7 +80,7 @@ def _grade(problem: Problem, answer: Answer) -> Graded:
 async def _measure(quick: bool) -> Report:
     problems = fresh_problems(20 if quick else 500)
     async with fresh_studium(**{"fleet.memory_budget": "1GiB"}) as studium:
-        names = list(studium.roster.students)
+        names = [one.name for one in studium.ensemble.team.members()]
         grades = {name: await answer_all(studium, problems, name) for name in names}
         committee = await answer_all(studium, problems, "auto")
     parts = {**grades, COMMITTEE: committee, ORACLE: _oracle(list(grades.values()))}

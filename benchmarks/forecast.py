@@ -81,7 +81,7 @@ async def _measure(quick: bool) -> Report:
 
 def _models(folder: Path, megabytes: Iterable[int]) -> list[ModelSpec]:
     """The embedded students, and random models of these sizes (MB of 10^6 bytes) written to `folder`."""
-    models = [student.model for student in embedded_students().values()]
+    models = [student.model for student in embedded_students().values() if not student.topics]
     for size in megabytes:
         path = write_random_gguf(folder / f"random-{size}.gguf", size, seed=size)
         models.append(ModelSpec(path.stem, "llamacpp", str(path), threads=2))

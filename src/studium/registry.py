@@ -75,9 +75,10 @@ def _embedded(path: Path) -> Student:
                 source=str(path.with_suffix(".gguf")),
                 context_tokens=card["context_tokens"],
             ),
-            sampling=Sampling(temperature=0.0),
+            sampling=Sampling(temperature=card.get("sampling", {}).get("temperature", 0.0)),
             speciality=card["speciality"],
             skills=_skills(card["scores"]),
+            topics={topic["topic"]: topic["share"] for topic in card.get("topics", ())},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StudiumBug(

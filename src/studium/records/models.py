@@ -46,7 +46,8 @@ class Student:
 
     Several students may share one model: they then share its place in memory.
     `speciality` is for people; `priority` is higher for those to be asked first. `skills` maps a
-    domain's name to the share of fresh problems it was measured to get right, 0 to 1.
+    domain's name to the share of fresh problems it was measured to get right, 0 to 1. `topics` maps a topic's name
+    to the share of its proposals there that were useful: such a student works in sessions and answers no questions.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Student:
     tier: Tier = Tier.FAST
     priority: int = 0
     skills: Mapping[str, float] = field(default_factory=dict[str, float])
+    topics: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)

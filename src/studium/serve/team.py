@@ -60,9 +60,12 @@ class Team:
         return self._cast
 
     def members(self) -> list[Student]:
-        """Return all that answer questions, but those kept for refining. Raises OperatorError for none."""
+        """Return all that answer questions, but those kept for refining. Raises OperatorError for none.
+
+        Who makes proposals on a topic is asked a question only by name.
+        """
         kept = {self.parts.oracle, self.parts.arbiter}
-        able = [one for one in self.students.values() if not one.model.embeddings]
+        able = [one for one in self.students.values() if not one.model.embeddings and not one.topics]
         members = [one for one in able if one.name not in kept] or able
         if not members:
             raise OperatorError(
