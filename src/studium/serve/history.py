@@ -31,6 +31,7 @@ from studium.store import Store
 log = logging.getLogger(__name__)
 
 LOOK_S = 2.0
+GATHER_S = 0.1
 """How often what was answered is learned from: together, so that a busy server spends milliseconds on it."""
 
 TIDY_S = 3600.0
@@ -41,6 +42,7 @@ CALIBRATING = "calibrate-"
 """Begins the request ids of `studium models calibrate`, which grades what it asks itself."""
 
 Json = dict[str, Any]
+_Answered = tuple[Query, Answer, float]
 Embed = Callable[[str], Awaitable[Sequence[float]]]
 
 
@@ -78,7 +80,7 @@ class History:
         self.kinds = Kinds(
             map(_cluster, store.answers.kinds()), save=self._save, keep_words=self.keeping.questions
         )
-        self._waiting: deque[tuple[Query, Answer, float]] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[_Answered] = deque(maxlen=MOST_WAITING)
         self.reliability = Reliability((), students, self.models)
         self.calibration = self.open_calibration = Calibration()
         self._learning = asyncio.Lock()
@@ -125,12 +127,13 @@ class History:
     async def catch_up(self) -> None:
         """Learn from all that was answered before this was called, and from what others have added."""
         async with self._learning:
+            learned: list[_Answered] = []
             for _ in range(len(self._waiting)):
                 query, answer, at = self._waiting.popleft()
                 meaning = await self._meaning(query.question, answer)
                 kind = self.kinds.learn(query.question, _domain_name(answer), meaning)
-                await asyncio.to_thread(self._learn, query, replace(answer, kind=kind), at)
-            await asyncio.to_thread(self.refresh)
+                learned.append((query, replace(answer, kind=kind), at))
+            await asyncio.to_thread(self._learn_all, learned)
 
     def refresh(self) -> None:
         """Fold new grades in and take over the counts. Blocks. Raises StoreUnavailable."""
@@ -191,6 +194,11 @@ class History:
         except Exception as error:  # kinds by letters are good enough for now
             log.info("no embedding of a question: %s", error)
             return ()
+
+    def _learn_all(self, answers: Sequence[_Answered]) -> None:
+        for query, answer, at in answers:
+            self._learn(query, answer, at)
+        self.refresh()
 
     def _learn(self, query: Query, answer: Answer, at: float) -> None:
         seen = kept(
