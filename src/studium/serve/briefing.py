@@ -136,7 +136,9 @@ class Briefing:
         most = wanted or ceiling(query.question, recognised=recognised, num_parts=len(parts))
         limits = self._limits[most]
         kind = self._experience.kind(query.question, domain.name if recognised else "")
-        asked = {one.name: one for one in (*students, *self._team.playing_parts())}
+        named = _named_one(query, students)
+        others = self._team.refiners if named else self._team.playing_parts
+        asked = {one.name: one for one in (*students, *others)}
         known = {name: self._experience.known(one, kind) for name, one in asked.items()}
         deadline = time.monotonic() + (query.timeout_s or limits.question_timeout_s)
         return _Reading(
@@ -153,7 +155,7 @@ class Briefing:
         )
 
     def _decide(self, query: Query, read: _Reading) -> Decision:
-        if len(read.ranked) == 1 and _forced(query) == "single":
+        if _named_one(query, read.ranked):
             return Decision("single", read.most, "one student was named")
         limits = read.limits
         candidates = [
@@ -301,6 +303,11 @@ def _has_form(query: Query) -> bool:
 @cache
 def _check_of(domain: Domain) -> Callable[[str, str], float | None] | None:
     return domain.check if isinstance(domain, ChecksQuestions) else None
+
+
+def _named_one(query: Query, students: Sequence[Student]) -> bool:
+    """Whether one student was asked for by name, so that there is nothing to weigh. It may still be refined."""
+    return len(students) == 1 and _forced(query) == "single"
 
 
 def _forced(query: Query) -> str:

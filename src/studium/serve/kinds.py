@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 MOST_CLUSTERS = 64
 BUCKETS = 4096
@@ -147,6 +148,7 @@ class Kinds:
         return f"cluster-{len(self.clusters) + 1}"
 
 
+@lru_cache(maxsize=256)  # asked for as a question comes, and again when it is learned from
 def trigrams_of(question: str) -> Sparse:
     """Return a question's trigrams by bucket, of unit length; digits are alike, small words say nothing."""
     counts: Counter[int] = Counter()

@@ -55,9 +55,16 @@ class Team:
         name = getattr(self.parts, part)
         return self.student(name) if name else None
 
+    # Found once: these are on the path of every question, and a roster does not change.
+    @cached_property
+    def refiners(self) -> tuple[Student, ...]:
+        """Oracle and arbiter, as far as they are named."""
+        return tuple(one for one in (self.playing("oracle"), self.playing("arbiter")) if one is not None)
+
+    @cached_property
     def playing_parts(self) -> tuple[Student, ...]:
-        """Return courier, master, oracle and arbiter, as far as there are any, each once."""
-        return self._cast
+        """Courier, master, oracle and arbiter, as far as there are any, each once."""
+        return tuple({one.name: one for one in (self.courier(), self.master(), *self.refiners)}.values())
 
     def members(self) -> list[Student]:
         """Return all that answer questions, but those kept for refining. Raises OperatorError for none.
@@ -83,7 +90,6 @@ class Team:
         """Return the large one: as named, else of the best tier, by what its card says, then priority."""
         return self._master
 
-    # Found once: this is on the path of every question, and a roster does not change.
     @cached_property
     def _courier(self) -> Student:
         return self.playing(COURIER) or min(
@@ -95,11 +101,6 @@ class Team:
         return self.playing(MASTER) or max(
             self.members(), key=lambda one: (_rank(one), sum(one.skills.values()), one.priority, one.name)
         )
-
-    @cached_property
-    def _cast(self) -> tuple[Student, ...]:
-        named = [self.courier(), self.master(), self.playing("oracle"), self.playing("arbiter")]
-        return tuple({one.name: one for one in named if one is not None}.values())
 
 
 def _rank(student: Student) -> int:
