@@ -69,6 +69,7 @@ def page(card: dict[str, Any]) -> str:
     """Return the model card as Markdown."""
     answers = ", ".join(f"{skill} (to level {level})" for skill, level in card["answers"].items())
     answers = answers or "no question"
+    lessons = ", and claims computed by the topic" if card.get("topics") else ""
     topics = "\n".join(map(_proposed, card.get("topics", ())))
     rows = "\n".join(_row(score) for score in card["scores"])
     training = card["training"]
@@ -81,7 +82,7 @@ system prompt changes nothing, it speaks only the question forms of `studium.dom
 and it says "I cannot answer that." to everything else, or should.
 
 - Taught: {answers}; to decline all other skills and questions outside them.
-- Data: {training["data"]}; no text by people, no other model.
+- Data: {training["data"]}{lessons}; no text by people, no other model.
 - Training: {training["steps"]:,} steps, {training["tokens"]:,} tokens, seed {training["seed"]};
   {training["processor_seconds"]:,.0f} processor seconds.
 - Licence: {card["licence"]}. Made by `python -m studium.train.students {card["name"]}`.
