@@ -147,7 +147,7 @@ STUDENTS = (
         speciality="numerical claims around the Riemann hypothesis, in research sessions; answers no questions",
         shape=_shape(width=128, layers=3, heads=4, inner=320),
         # Its prompts are long: fewer and longer rows, as many tokens a step.
-        schedule=Schedule(steps=1300, rows=9, length=528, long_factor=2, seed=8),
+        schedule=Schedule(steps=1050, rows=7, length=528, long_factor=2, seed=8),
         answers={},
         emphasis={},
         topic="riemann",

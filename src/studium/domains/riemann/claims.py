@@ -61,9 +61,11 @@ def _exact(expression: str) -> str:
     return f"{expression} = {_shown(expression)}"
 
 
-def _range(rng: Random, first: int, last: int, longest: int) -> str:
+def _range(rng: Random, first: int, last: int) -> str:
+    """Return a range within one hundred, so that its end begins as its start does."""
     low = rng.randint(first, last)
-    return f"for all n from {low} to {low + rng.randint(1, longest)}"
+    low -= low % 100 == 99
+    return f"for all n from {low} to {low + rng.randint(1, 99 - low % 100)}"
 
 
 def _zero(rng: Random) -> str:
@@ -125,7 +127,7 @@ def _robin(rng: Random) -> str:
 
 
 def _robin_range(rng: Random) -> str:
-    return f"sigma(n) < exp(gamma)*n*log(log(n)) {_range(rng, _ROBIN_FROM, _LARGEST, 100)}"
+    return f"sigma(n) < exp(gamma)*n*log(log(n)) {_range(rng, _ROBIN_FROM, _LARGEST)}"
 
 
 def _lagarias(rng: Random) -> str:
@@ -134,7 +136,7 @@ def _lagarias(rng: Random) -> str:
 
 
 def _lagarias_range(rng: Random) -> str:
-    return f"sigma(n) <= H(n) + exp(H(n))*log(H(n)) {_range(rng, 1, 9999, 60)}"
+    return f"sigma(n) <= H(n) + exp(H(n))*log(H(n)) {_range(rng, 1, 9999)}"
 
 
 def _mertens(rng: Random) -> str:
@@ -142,7 +144,7 @@ def _mertens(rng: Random) -> str:
 
 
 def _mertens_bound(rng: Random) -> str:
-    return f"abs(M(n)) < sqrt(n) {_range(rng, 2, _LARGEST, 100)}"
+    return f"abs(M(n)) < sqrt(n) {_range(rng, 2, _LARGEST)}"
 
 
 def _prime_count(rng: Random) -> str:
@@ -155,7 +157,7 @@ def _schoenfeld_count(rng: Random) -> str:
 
 
 def _below_li(rng: Random) -> str:
-    return f"primepi(n) < li(n) {_range(rng, 8, _LARGEST, 100)}"
+    return f"primepi(n) < li(n) {_range(rng, 8, _LARGEST)}"
 
 
 def _schoenfeld_psi(rng: Random) -> str:
@@ -168,7 +170,7 @@ def _chebyshev_value(rng: Random) -> str:
 
 
 def _theta_below(rng: Random) -> str:
-    return f"theta(n) < n {_range(rng, 1, 9999, 60)}"
+    return f"theta(n) < n {_range(rng, 1, 9999)}"
 
 
 def _gap(rng: Random) -> str:
