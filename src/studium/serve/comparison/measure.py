@@ -60,13 +60,13 @@ class Total:
 def schemes(best: str) -> list[Scheme]:
     """Return the ways that are compared; `best` is the student that stands for a single model."""
     return [
-        Scheme(ADAPTIVE, "as few as settle it", _plain),
-        Scheme(EVERYONE, "all students at once, the usual answer", lambda text: _query(text, strategy="everyone")),
-        Scheme(BEST, f"{best} alone", lambda text: _query(text, model=best)),
+        Scheme(ADAPTIVE, "as few as settle it", query),
+        Scheme(EVERYONE, "all students at once, the usual answer", lambda text: query(text, strategy="everyone")),
+        Scheme(BEST, f"{best} alone", lambda text: query(text, model=best)),
         Scheme(
             TRIES,
             f"{best} up to six times, the weightiest answer",
-            lambda text: _query(text, students=(best,), strategy="committee", complexity=Complexity.MEDIUM),
+            lambda text: query(text, students=(best,), strategy="committee", complexity=Complexity.MEDIUM),
         ),
     ]  # fmt: skip
 
@@ -142,14 +142,10 @@ def best_of(scores: Mapping[str, Sequence[Outcome]]) -> str:
 
 def alone(name: str) -> Scheme:
     """Return the way of asking one student only."""
-    return Scheme(name, f"{name} alone", lambda text: _query(text, model=name))
+    return Scheme(name, f"{name} alone", lambda text: query(text, model=name))
 
 
-def _plain(text: str) -> Query:
-    return _query(text)
-
-
-def _query(
+def query(
     text: str,
     *,
     model: str = "auto",
@@ -157,6 +153,7 @@ def _query(
     students: tuple[str, ...] = (),
     complexity: Complexity | None = None,
 ) -> Query:
+    """Return a question as it is put to be compared: nothing from the cache, nothing refined."""
     return Query(
         messages=(Message("user", text),),
         model=model,
