@@ -1,17 +1,19 @@
-"""Ways to use the same embedded students, in one run and one memory.
+"""Ways to use the embedded students, on the same fresh problems of five domains, in one run, at two budgets.
 
-The adaptive ensemble; a vote of everyone; the best student alone; the best one several times (self-consistency, Wang et
-al. 2023, arXiv:2203.11171); and two layers, in which everyone drafts and one aggregates (mixture of agents, Wang et al.
-2024, arXiv:2406.04692; re-implemented here). Fresh problems of five domains are cut into blocks; every way answers
-every block from an empty memory, in a random order of ways within each block, so that the machine's noise falls on all
-alike. The best student is the one that got most right on problems of the scoring side; the best in hindsight, chosen on
-the test itself, is shown beside it and favours the peers. Once with room for all models, once with room for two or three,
-so that loads count. Outside questions, which nobody here can answer, tell how often each way declines as it should.
+Peers are written anew here, from their papers. "Drafts, then one" is the two-layer scheme of Wang et al. 2024
+(arXiv:2406.04692): everyone drafts, the best student aggregates. Our students never saw such prompts, so there
+is a kinder variant that shows the drafts' answers alone. "Self-consistency" is Wang et al. 2022
+(arXiv:2203.11171): five samples at temperature 0.7, the most frequent answer. Students are chosen on
+questions of their own; the best in hindsight is chosen on the test itself, which favours it.
+
+Every way has a Studium of its own, so that none learns from another's answers. Blocks of questions go through
+the ways in random order, each from an empty memory; the response cache and refinement are off.
 """
 
 import asyncio
-from collections import defaultdict
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from random import Random
 from statistics import fmean
@@ -25,197 +27,263 @@ from studium.domains.open_question import OPEN_QUESTION
 from studium.domains.outside import outside_question
 from studium.domains.protocol import Split
 from studium.evals.intervals import Interval, wilson
-from studium.records.answers import Part
+from studium.records.answers import AnswerStatus, Fate, MemberReply, Query
 from studium.records.messages import Message
-from studium.serve.calls import Batch, Brief, Call, Strategy
+from studium.serve.calls import Batch, Brief, Call, Strategy, Verdict
 from studium.serve.comparison.items import Item, fresh_items
 from studium.serve.comparison.measure import (
     ADAPTIVE,
-    BEST,
     EVERYONE,
-    TRIES,
     Outcome,
     Scheme,
     alone,
     best_of,
     carry_out,
     paired_points,
-    query,
     schemes,
 )
 from studium.serve.strategies import STRATEGIES
-from studium.serve.strategies.verdicts import judge
+from studium.serve.strategies.committee import again
 
-SEED = 20_261_121
-LAYERS, ANSWERS_ONLY = "two layers, drafts", "two layers, answers only"
-HINDSIGHT = "best in hindsight"
-BUDGETS = {"1GiB": "room for all", "85MiB": "room for two or three"}
-LONGEST_DRAFT_CHARACTERS = 120
-Outcomes = Mapping[str, Sequence[Outcome]]
+SEED, SAMPLES, BLOCK, RESAMPLES = 7_202_614, 5, 50, 1000
+BUDGETS = ("1GiB", "85MiB")
+# Where loads count, a question takes seconds for all ways together: the first of the same questions are enough.
+MOST_WHERE_TIGHT = 50
+# The students' contexts hold 1,024 tokens: of each draft its end, where the answer stands.
+DRAFT_CHARACTERS = 80
+DECLINES_AIM = 95.0
 
 
-def two_layers(aggregator: str, shown: Callable[[str, str | None], str]) -> Callable[[Brief], Strategy]:
-    """Return the strategy in which everyone drafts and `aggregator` answers with the drafts before it."""
+def self_consistency(best: Mapping[str, str], overall: str) -> Callable[[Brief], Strategy]:
+    """Return the strategy that samples one student; `best` names it by domain, `overall` elsewhere."""
 
     def strategy(brief: Brief) -> Strategy:
-        members = (*brief.students, *brief.reserves)
-        drafts = yield Batch(tuple(map(Call, members)))
-        lines = [shown(one.text, one.answer) for one in drafts if one.text]
-        prompt = f"{brief.question}\nProposed: {'; '.join(line for line in lines if line)}"
-        chosen = next(one for one in members if one.name == aggregator)
-        ask = replace(brief.ask, messages=(Message("user", prompt),))
-        last = yield Batch((Call(chosen, ask, part=Part.JOIN),))
-        return judge(brief, last, ())
+        student = _student(brief, best.get(brief.domain, overall))
+        calls = tuple(Call(student, again(brief.ask, n), sample=n) for n in range(1, SAMPLES + 1))
+        replies = yield Batch(calls)
+        given = [one for one in replies if one.answer is not None]
+        return _verdict(max(given, key=lambda one: _votes(brief, given, one), default=replies[0]))
 
     return strategy
 
 
-def _draft(text: str, _answer: str | None) -> str:
-    return " ".join(text.split())[:LONGEST_DRAFT_CHARACTERS]
+def drafts(aggregator: str, *, answers_only: bool) -> Callable[[Brief], Strategy]:
+    """Return the two-layer strategy whose second layer is the student `aggregator`."""
 
-
-def _answer(_text: str, answer: str | None) -> str:
-    return answer or ""
-
-
-def _ways(best: str) -> list[Scheme]:
-    STRATEGIES[LAYERS] = two_layers(best, _draft)
-    STRATEGIES[ANSWERS_ONLY] = two_layers(best, _answer)
-    layers = [
-        Scheme(
-            name, f"everyone drafts, {best} aggregates", lambda text, name=name: query(text, strategy=name)
+    def strategy(brief: Brief) -> Strategy:
+        replies = yield Batch(tuple(map(Call, (*brief.students, *brief.reserves))))
+        shown = [one.answer if answers_only else one.text[-DRAFT_CHARACTERS:] for one in replies]
+        told = "\n".join(f"{n}. {text}" for n, text in enumerate(filter(None, shown), start=1))
+        prompt = (
+            f"{brief.question}\n\nAnswers of other models, which may be wrong:\n{told}\n\n{brief.question}"
         )
-        for name in (LAYERS, ANSWERS_ONLY)
-    ]
-    return [*schemes(best), *layers]
+        ask = replace(brief.ask, messages=(Message("user", prompt),))
+        final = yield Batch((Call(_student(brief, aggregator), ask, sample=1),))
+        return _verdict(final[0])
+
+    return strategy
 
 
-async def _measure(quick: bool) -> Report:
-    rows: list[Mapping[str, Any]] = []
-    aims: list[Aim] = []
-    notes: list[str] = []
-    for budget, name in BUDGETS.items():
-        per_domain = (6 if quick else 100) if budget == "1GiB" else (3 if quick else 40)
-        items = fresh_items(list(shipped_domains()), per_domain, SEED)
-        outside = _outside(10 if quick else 200) if budget == "1GiB" else []
-        async with fresh_studium(**{"fleet.memory_budget": budget}) as studium:
-            best, others = await _students(studium, 4 if quick else 40)
-            ways = _ways(best)
-            found = await _in_blocks(studium, ways, items, name, num_blocks=2 if quick else 5)
-            alone_now = {one: await _run(studium, alone(one), items) for one in others}
-            hindsight = best_of(alone_now)
-            found[HINDSIGHT] = alone_now[hindsight]
-            declined = {way.name: await _run(studium, way, outside) for way in [*ways, *map(alone, others)]}
-        rows += [_row(name, way, found[way], items, declined.get(way)) for way in found]
-        notes += [_declines(one, declined[one]) for one in others if declined.get(one)]
-        aims += _aims(name, found)
-        notes.append(f"{name}: {len(items)} problems; best student {best}, in hindsight {hindsight}")
-    return Report(rows, aims, [*notes, *_NOTES])
+def _student(brief: Brief, name: str) -> Any:
+    return next(one for one in (*brief.students, *brief.reserves) if one.name == name)
 
 
-_NOTES = (
-    "the accuracy aim is met where the difference is not below zero by more than chance: its interval reaches 0",
-    "the students never saw drafts in a prompt: two layers show what the scheme does with tiny specialists, not with "
-    "chat models",
-    "seconds are the whole question's, loads included; the ways stand in random order within each block",
-)
+def _votes(brief: Brief, given: Sequence[MemberReply], one: MemberReply) -> int:
+    return sum(brief.same(one.answer or "", other.answer or "") for other in given)
 
 
-async def _students(studium: Studium, per_domain: int) -> tuple[str, list[str]]:
-    """Return the best student on the scoring side, and all of them."""
+def _verdict(reply: MemberReply) -> Verdict:
+    status = {Fate.ANSWERED: AnswerStatus.ANSWERED, Fate.ABSTAINED: AnswerStatus.UNABLE}
+    return Verdict(status.get(reply.fate, AnswerStatus.PARTIAL), reply, 0.0, 0.0)
+
+
+def _peers(best: str, by_domain: Mapping[str, str]) -> list[Scheme]:
+    """Register the peers, in this process alone, and return the ways that ask for them."""
+    found = {
+        "self-consistency": (self_consistency({}, best), f"{best}, {SAMPLES} samples"),
+        "self-consistency, best of the domain": (self_consistency(by_domain, best), f"{SAMPLES} samples"),
+        "drafts, then one": (drafts(best, answers_only=False), f"{best} sees the drafts"),
+        "drafts' answers, then one": (drafts(best, answers_only=True), f"{best} sees the answers"),
+    }
+    STRATEGIES.update({name: strategy for name, (strategy, _) in found.items()})
+    return [Scheme(name, about, _asking(name)) for name, (_, about) in found.items()]
+
+
+def _asking(strategy: str) -> Callable[[str], Query]:
+    return lambda text: Query(messages=(Message("user", text),), strategy=strategy, cache=False, refine=False)
+
+
+async def _choose(studium: Studium, number: int) -> tuple[str, dict[str, str]]:
+    """Return the best student overall, and by domain, on questions of the scoring side."""
+    items = fresh_items(list(shipped_domains()), number, SEED, Split.SCORING)
     names = [one.name for one in studium.ensemble.team.members()]
-    items = fresh_items(list(shipped_domains()), per_domain, SEED, Split.SCORING)
-    return best_of({name: await _run(studium, alone(name), items) for name in names}), names
+    got = {name: await _carry_out(studium, alone(name), items) for name in names}
+    by_domain = {
+        domain: best_of({name: _of(domain, items, outcomes) for name, outcomes in got.items()})
+        for domain in shipped_domains()
+    }
+    return best_of(got), by_domain
 
 
-async def _in_blocks(
-    studium: Studium, ways: Sequence[Scheme], items: Sequence[Item], name: str, *, num_blocks: int
-) -> dict[str, Sequence[Outcome]]:
-    found: dict[str, list[Outcome]] = defaultdict(list)
-    rng = Random(SEED)
-    size = -(-len(items) // num_blocks)
-    for start in range(0, len(items), size):
-        for way in rng.sample(ways, len(ways)):
-            found[way.name] += await _run(studium, way, items[start : start + size])
-        say(f"{name}: {min(start + size, len(items))} of {len(items)} problems")
-    return {way.name: found[way.name] for way in ways}
-
-
-async def _run(studium: Studium, way: Scheme, items: Sequence[Item]) -> list[Outcome]:
+async def _carry_out(studium: Studium, way: Scheme, items: Sequence[Item]) -> list[Outcome]:
     return [one async for one in carry_out(studium.ensemble, studium.fleet, way, items)]
 
 
-def _outside(number: int) -> list[Item]:
-    rng = Random(SEED)
-    return [Item(outside_question(rng, Split.FRESH), "", OPEN_QUESTION) for _ in range(number)]
+def _of(domain: str, items: Sequence[Item], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [one for item, one in zip(items, outcomes, strict=True) if item.domain.name == domain]
 
 
-def _row(
-    budget: str,
-    way: str,
-    outcomes: Sequence[Outcome],
-    items: Sequence[Item],
-    outside: Sequence[Outcome] | None,
-) -> Mapping[str, Any]:
-    row: dict[str, Any] = {"memory": budget, "way": way}
-    for domain in shipped_domains():
-        scores = [
-            one.score == 1.0 for item, one in zip(items, outcomes, strict=True) if item.domain.name == domain
-        ]
-        row[domain] = f"{100 * fmean(scores):.1f}"
-    right = sum(one.score == 1.0 for one in outcomes)
-    share, seconds = wilson(right, len(outcomes)), sorted(one.seconds for one in outcomes)
-    calls = fmean(one.calls for one in outcomes)
-    row["right %"] = _percent(share)
-    row["calls"] = f"{calls:.2f}"
-    row["loads"] = f"{fmean(one.loads for one in outcomes):.2f}"
-    row["seconds"] = f"{fmean(seconds):.3f}"
-    row["p95 s"] = f"{seconds[int(0.95 * len(seconds))]:.3f}"
-    row["right per second"] = f"{right / sum(seconds):.1f}"
-    row["right per call"] = f"{right / max(1.0, calls * len(outcomes)):.2f}"
-    row["declines outside %"] = (
-        _percent(wilson(sum(one.declined for one in outside), len(outside))) if outside else None
-    )
-    return row
+async def _measure_ways(
+    budget: str, ways: Sequence[Scheme], items: Sequence[Item]
+) -> dict[str, list[Outcome]]:
+    rng, got = Random(SEED), {way.name: list[Outcome]() for way in ways}
+    async with AsyncExitStack() as stack:
+        settings = {"fleet.memory_budget": budget}
+        own = {way.name: await stack.enter_async_context(fresh_studium(**settings)) for way in ways}
+        for start in range(0, len(items), BLOCK):
+            for way in rng.sample(list(ways), len(ways)):
+                studium = own[way.name]
+                got[way.name] += await _carry_out(studium, way, items[start : start + BLOCK])
+                for name in studium.fleet.residency.resident():
+                    await studium.fleet.residency.evict(name)
+            say(f"{budget}: {min(start + BLOCK, len(items))} of {len(items)} questions")
+    return got
 
 
-def _declines(student: str, outside: Sequence[Outcome]) -> str:
-    share = wilson(sum(one.declined for one in outside), len(outside))
-    return f"{student} alone declines {_percent(share)} % of {len(outside)} outside questions"
-
-
-def _percent(share: Interval) -> str:
-    return f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})"
-
-
-def _aims(budget: str, found: Outcomes) -> list[Aim]:
+async def _measure(quick: bool) -> Report:
+    items = fresh_items(list(shipped_domains()), 4 if quick else 30, SEED)
+    async with fresh_studium(**{"fleet.memory_budget": BUDGETS[0]}) as studium:
+        best, by_domain = await _choose(studium, 5 if quick else 20)
+        members = [alone(one.name) for one in studium.ensemble.team.members()]
+    ways = [*schemes(best), *_peers(best, by_domain)]
+    rows: list[dict[str, Any]] = []
     aims: list[Aim] = []
-    points = paired_points(found[ADAPTIVE], found[EVERYONE])
-    if points is not None:
-        aim = f"{budget}: adaptive over everyone, points"
-        aims.append(
-            Aim(aim, points.value, points.low, points.high, ">= 0, or within chance of it", points.high >= 0)
+    notes = [f"best member on the scoring side: {best}; by domain: {by_domain}"]
+    for budget, part in zip(BUDGETS, (items, items[:MOST_WHERE_TIGHT]), strict=True):
+        asked = [*ways, *members] if budget == BUDGETS[0] else ways
+        got = await _measure_ways(budget, asked, part)
+        rows += [_row(budget, way.name, part, got[way.name]) for way in asked]
+        aims += _aims(budget, got[ADAPTIVE], got[EVERYONE])
+        notes += _losses(budget, part, got)
+        if budget == BUDGETS[0]:
+            hindsight = best_of({one.name: got[one.name] for one in members})
+            notes.append(f"best member in hindsight, chosen on the test itself: {hindsight}")
+    outside_rows, outside_aims = await _outside([*ways[:2], *members], 25 if quick else 150)
+    return Report([*rows, *outside_rows], [*aims, *outside_aims], notes)
+
+
+def _row(budget: str, way: str, items: Sequence[Item], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    right = sum(one.score == 1.0 for one in outcomes)
+    seconds = sorted(one.seconds for one in outcomes)
+    calls = fmean(one.calls for one in outcomes)
+    row: dict[str, Any] = {
+        "budget": budget,
+        "way": way,
+        "asked": len(outcomes),
+        "right %": _share(wilson(right, len(outcomes))),
+    }
+    for domain in shipped_domains():
+        part = _of(domain, items, outcomes)
+        row[domain] = _share(wilson(sum(one.score == 1.0 for one in part), len(part)))
+    return row | {
+        "calls": f"{calls:.2f}",
+        "loads": f"{fmean(one.loads for one in outcomes):.2f}",
+        "mean ms": f"{1000 * fmean(seconds):.1f}",
+        "p95 ms": f"{1000 * seconds[math.ceil(0.95 * len(seconds)) - 1]:.1f}",
+        "tokens": f"{fmean(one.tokens for one in outcomes):.0f}",
+        "right a second": f"{right / sum(seconds):.1f}",
+        "right a call": f"{right / (calls * len(outcomes)):.2f}" if calls else "-",
+        "failed": sum(bool(one.error) for one in outcomes),
+    }
+
+
+def _aims(budget: str, mine: Sequence[Outcome], theirs: Sequence[Outcome]) -> list[Aim]:
+    """Not worse is told by the paired interval: met where its low end is above what noise could hide, 2 points."""
+    points, ratio = paired_points(mine, theirs), _seconds_ratio(mine, theirs)
+    more = (
+        Aim(
+            f"{budget}: adaptive over everyone, points, paired",
+            points.value,
+            points.low,
+            points.high,
+            ">= 0, low end >= -2",
+            points.value >= 0 and points.low >= -2,
         )
-    ratio = _ratio(found[ADAPTIVE], found[EVERYONE])
-    aims.append(Aim(f"{budget}: adaptive / everyone, seconds", *ratio, "<= 0.5", ratio.value <= 0.5))
-    for other in (BEST, HINDSIGHT, TRIES, LAYERS, ANSWERS_ONLY):
-        points = paired_points(found[ADAPTIVE], found[other])
-        if points is not None:
-            aims.append(Aim(f"{budget}: adaptive over {other}, points", *points, "for information", None))
-    return aims
+        if points
+        else Aim(f"{budget}: adaptive over everyone", None, None, None, ">= 0", None, "nothing was scored")
+    )
+    name = f"{budget}: adaptive seconds of everyone's"
+    return [more, Aim(name, ratio.value, ratio.low, ratio.high, "<= 0.5", ratio.value <= 0.5)]
 
 
-def _ratio(one: Sequence[Outcome], other: Sequence[Outcome]) -> Interval:
-    """Return the ratio of mean seconds with a paired bootstrap interval."""
-    pairs = [(a.seconds, b.seconds) for a, b in zip(one, other, strict=True)]
+def _seconds_ratio(mine: Sequence[Outcome], theirs: Sequence[Outcome]) -> Interval:
+    """Return the ratio of mean seconds; questions are drawn anew in pairs for the interval."""
+    pairs = [(a.seconds, b.seconds) for a, b in zip(mine, theirs, strict=True)]
     rng = Random(SEED)
-    ratios: list[float] = []
-    for _ in range(1000):
-        drawn = rng.choices(pairs, k=len(pairs))
-        ratios.append(sum(a for a, _ in drawn) / sum(b for _, b in drawn))
-    ratios.sort()
-    value = sum(a for a, _ in pairs) / sum(b for _, b in pairs)
-    return Interval(value, ratios[25], ratios[974])
+    drawn = sorted(_ratio(rng.choices(pairs, k=len(pairs))) for _ in range(RESAMPLES))
+    return Interval(_ratio(pairs), drawn[int(0.025 * RESAMPLES)], drawn[int(0.975 * RESAMPLES) - 1])
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
+    return sum(one for one, _ in pairs) / sum(other for _, other in pairs)
+
+
+def _losses(budget: str, items: Sequence[Item], got: Mapping[str, Sequence[Outcome]]) -> list[str]:
+    """Return where another way beats the adaptive one: in all, on a domain, or in right answers a second."""
+    notes: list[str] = []
+    for name, outcomes in got.items():
+        if name == ADAPTIVE:
+            continue
+        said = [
+            f"{where} by {-points.value:.1f} points ({-points.high:+.1f} to {-points.low:+.1f})"
+            for where, points in _differences(items, got[ADAPTIVE], outcomes)
+            if points and points.value < 0
+        ]
+        if _rate(outcomes) > _rate(got[ADAPTIVE]):
+            said.append(f"right a second {_rate(outcomes):.1f} to {_rate(got[ADAPTIVE]):.1f}")
+        if said:
+            notes.append(f"{budget}: {name} beats adaptive: {'; '.join(said)}")
+    return notes
+
+
+def _differences(
+    items: Sequence[Item], mine: Sequence[Outcome], theirs: Sequence[Outcome]
+) -> list[tuple[str, Interval | None]]:
+    parts = {one: (_of(one, items, mine), _of(one, items, theirs)) for one in shipped_domains()}
+    return [(where, paired_points(a, b)) for where, (a, b) in {"in all": (mine, theirs), **parts}.items()]
+
+
+def _rate(outcomes: Sequence[Outcome]) -> float:
+    return sum(one.score == 1.0 for one in outcomes) / sum(one.seconds for one in outcomes)
+
+
+async def _outside(ways: Sequence[Scheme], number: int) -> tuple[list[dict[str, Any]], list[Aim]]:
+    """Ask what no skill covers; count who says that it cannot (status `unable`)."""
+    rng = Random(f"{SEED}/outside")
+    items = [Item(outside_question(rng, Split.FRESH), "", OPEN_QUESTION) for _ in range(number)]
+    rows: list[dict[str, Any]] = []
+    aims: list[Aim] = []
+    for way in ways:
+        async with fresh_studium(**{"fleet.memory_budget": BUDGETS[0]}) as studium:
+            outcomes = await _carry_out(studium, way, items)
+        share = wilson(sum(one.declined for one in outcomes), number)
+        calls = f"{fmean(one.calls for one in outcomes):.2f}"
+        rows.append(
+            {"budget": BUDGETS[0], "way": way.name, "outside, declined %": _share(share), "calls": calls}
+        )
+        if way.name == ADAPTIVE:
+            aims.append(_declines(share))
+        say(f"outside questions: {way.name} done")
+    return rows, aims
+
+
+def _declines(share: Interval) -> Aim:
+    value, low, high = (100 * one for one in (share.value, share.low, share.high))
+    return Aim("adaptive declines outside questions, %", value, low, high, ">= 95", value >= DECLINES_AIM)
+
+
+def _share(share: Interval) -> str:
+    return f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})"
 
 
 def main() -> None:
