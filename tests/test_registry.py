@@ -41,6 +41,14 @@ def test_every_skill_is_answered_well_by_two_embedded_students():
         assert sum(student.skills[skill] > 0.5 for student in students) >= 2, skill
 
 
+def test_who_makes_proposals_on_a_topic_says_so_and_draws_its_words():
+    students = embedded_students()
+    augur = students.pop("augur")
+    assert list(augur.topics) == ["riemann"] and augur.sampling.temperature
+    assert max(share for skill, share in augur.skills.items() if skill != "outside") < 0.1
+    assert not any(one.topics or one.sampling.temperature for one in students.values())
+
+
 def test_students_may_share_a_model(tmp_path: Path):
     roster = build_roster(declared(tmp_path, YAML))
     assert not roster.embedded
