@@ -34,7 +34,11 @@ QUIET_S = 1.0
 STUDENT = "abacus"
 SAMPLE_S = 0.01
 BOUND_S = 60.0
-CONFIG = f"workspace: state\ncache: {{enabled: no}}\nfleet: {{memory_budget: {BUDGET_MIB}MiB, lease_quiet: {QUIET_S:g}s}}\n"
+CONFIG = f"""
+workspace: state
+cache: {{enabled: no}}
+fleet: {{memory_budget: {BUDGET_MIB}MiB, lease_quiet: {QUIET_S:g}s}}
+"""
 PROGRAM = f"""
 import signal, sys, time
 from pathlib import Path

@@ -86,6 +86,9 @@ class Still:
     def seconds_to_answer(self, student: Student) -> float:
         return 1.0
 
+    def seconds_to_load(self, student: Student) -> float:
+        return 0.0
+
     def fit_together(self, students: Sequence[Student]) -> bool:
         return True
 

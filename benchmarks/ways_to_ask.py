@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 
-from benchmarks.simulated_asking import Present
 from studium.records.answers import Fate, MemberReply
 from studium.records.models import Student
 from studium.serve.asking_order import Option, next_batch
@@ -43,8 +42,7 @@ def at_hand_first(of: Brief, panel: Panel) -> Strategy:
 
 
 def _option(outlook: Outlook, student: Student) -> Option:
-    load_seconds = outlook.seconds_to_load(student) if isinstance(outlook, Present) else 0.0
-    return Option(student.name, outlook.seconds_to_answer(student), load_seconds)
+    return Option(student.name, outlook.seconds_to_answer(student), outlook.seconds_to_load(student))
 
 
 def _settled(

@@ -19,12 +19,16 @@ class World:
     """An outlook that a test lays down: seconds to an answer by name (1 s where it says nothing)."""
 
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    loads: Mapping[str, float] = field(default_factory=dict[str, float])
     room: int = 100
     left_s: float = 1000.0
     able: Capabilities = field(default_factory=lambda: Capabilities(manages_memory=True))
 
     def seconds_to_answer(self, student: Student) -> float:
         return self.seconds.get(student.name, 1.0)
+
+    def seconds_to_load(self, student: Student) -> float:
+        return self.loads.get(student.name, 0.0)
 
     def fit_together(self, students: Sequence[Student]) -> bool:
         return len({one.model.name for one in students}) <= self.room

@@ -224,12 +224,18 @@ def test_a_resident_second_best_goes_before_an_evicted_best():
 
 
 def test_whoever_is_in_memory_goes_first_where_loads_matter_and_nobody_waits_for_a_load_with_them():
-    of = panel(0.62, 0.55, 0.2)
+    of = panel(0.62, 0.55, 0.4)
     some = [Option("a", 11.0, 5.0), Option("b", 6.0), Option("c", 6.0)]
     assert [one.name for one in asking_order(of, [], some)] == ["b", "c", "a"]
     assert [one.name for one in next_batch(of, [], some)] == ["b", "c"]
     quick = [Option("a", 1.01, 0.01), *some[1:]]
     assert asking_order(of, [], quick)[0].name == "a"
+
+
+def test_being_in_memory_is_no_merit_of_one_that_has_nothing_to_tell():
+    of = panel(0.9, 0.05, 0.05)
+    some = [Option("a", 11.0, 5.0), Option("b", 6.0), Option("c", 6.0)]
+    assert asking_order(of, [], some)[0].name == "a"
 
 
 def test_all_going_together_lowers_what_agreement_is_worth_but_not_a_lone_voice():

@@ -177,7 +177,11 @@ class Fleet:
 
     def seconds_to_answer(self, student: Student) -> float:
         """Return how long the student's answer would take from now on, the load it would cause included."""
-        return self.residency.seconds_to_seat(student.model) + self.run_seconds(student)
+        return self.seconds_to_load(student) + self.run_seconds(student)
+
+    def seconds_to_load(self, student: Student) -> float:
+        """Return how long the student's model would take to be in memory; 0 where it is."""
+        return self.residency.seconds_to_seat(student.model)
 
     def fit_together(self, students: Sequence[Student]) -> bool:
         """Say whether the students' models could be in memory side by side, as far as was learned."""

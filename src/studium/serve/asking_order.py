@@ -6,7 +6,7 @@ whenever no single voice can change the answer. Where we differ from designs of 
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from studium.records.answers import MemberReply
@@ -20,6 +20,8 @@ LEAST_SECONDS = 0.05
 # loads matter, whoever is in memory is asked first whatever it tells: on real answers and a simulated machine 1.5
 # loads a question instead of 2.2 in turn of merit, and sooner (benchmarks/six_models.py).
 LOAD_MATTERS = 0.25
+# Whoever tells less than this part of what the most telling would is not worth asking for being at hand.
+WORTH_ASKING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,11 @@ def asking_order(
     """
     so_far, left, order = list(replies), list(options), list[Option]()
     while left and (most is None or len(order) < most):
-        best = max(left, key=lambda one: (one.at_hand, _per_second(panel, so_far, one)))
+        telling = {one.name: information(panel, so_far, one.name) for one in left}
+        enough = WORTH_ASKING * max(telling.values())
+        best = max(
+            left, key=lambda one: (one.at_hand and telling[one.name] >= enough, _per_second(telling, one))
+        )
         left.remove(best)
         order.append(best)
         so_far.append(sides_with(best.name, _leading(panel, so_far)))
@@ -93,8 +99,8 @@ def next_batch(
     return batch
 
 
-def _per_second(panel: Panel, replies: Sequence[MemberReply], one: Option) -> float:
-    return information(panel, replies, one.name) / max(one.seconds, LEAST_SECONDS)
+def _per_second(telling: Mapping[str, float], one: Option) -> float:
+    return telling[one.name] / max(one.seconds, LEAST_SECONDS)
 
 
 def _leading(panel: Panel, replies: Sequence[MemberReply]) -> str:

@@ -63,6 +63,9 @@ class FleetOutlook:
     def seconds_to_answer(self, student: Student) -> float:
         return self.fleet.seconds_to_answer(student)
 
+    def seconds_to_load(self, student: Student) -> float:
+        return self.fleet.seconds_to_load(student)
+
     def fit_together(self, students: Sequence[Student]) -> bool:
         return self.fleet.fit_together(students)
 

@@ -128,7 +128,8 @@ def reliability_diagram(pairs: Sequence[Pair], num_bins: int = _BINS) -> list[Bi
 
 def _bins(pairs: Sequence[Pair], num_bins: int) -> list[list[Pair]]:
     """Return the pairs in at most `num_bins` groups of as equal size as can be, by confidence; few make fewer."""
-    ordered = sorted(pairs)
+    # By confidence alone: among equal ones the right must not be parted from the wrong.
+    ordered = sorted(pairs, key=lambda pair: pair.confidence)
     number = max(1, min(num_bins, len(ordered) // _LEAST_IN_BIN))
     edges = [round(len(ordered) * place / number) for place in range(number + 1)]
     return [ordered[low:high] for low, high in pairwise(edges)]

@@ -77,6 +77,10 @@ class Outlook(Protocol):
         """Return how long the student's answer would take from now on, the load it would cause included."""
         ...
 
+    def seconds_to_load(self, student: Student) -> float:
+        """Return how much of that would go by until its model is in memory; 0 where it is."""
+        ...
+
     def fit_together(self, students: Sequence[Student]) -> bool:
         """Say whether the students' models could be in memory side by side, as far as is known."""
         ...

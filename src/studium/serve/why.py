@@ -59,7 +59,7 @@ def why(question: str, students: Sequence[Student], history: History, fleet: Fle
         one.name: Source(one.name, history.reliability.mean(one, kind), family_of(one)) for one in students
     }
     panel = Panel(sources, (found or OPEN_QUESTION).same, declines_count=found is None)
-    options = [Option(one.name, seconds[one.name]) for one in students]
+    options = [Option(one.name, seconds[one.name], fleet.seconds_to_load(one)) for one in students]
     by_name = {one.name: one for one in students}
     resident = set(fleet.residency.resident())
     reasons = [

@@ -66,10 +66,14 @@ def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
 
     voices = _voices_left(brief, stage, replies)
     while (reason := why(replies, [one.name for one in voices])) is None:
-        options = [Option(one.name, brief.outlook.seconds_to_answer(one)) for one in voices]
-        order = [one.name for one in asking_order(panel, replies, options)]
+        look = brief.outlook
+        options = [Option(one.name, look.seconds_to_answer(one), look.seconds_to_load(one)) for one in voices]
+        ordered = asking_order(panel, replies, options)
+        order = [one.name for one in ordered]
         number = _fewest(panel, why, replies, order)
-        calls = _calls(brief, _side_by_side(brief, order[:number]), replies)
+        # Who needs a load does not go along with those at hand: they may settle it.
+        together = [one.name for one in ordered[:number] if one.at_hand == ordered[0].at_hand]
+        calls = _calls(brief, _side_by_side(brief, together), replies)
         later = Counter(order) - Counter(call.student.name for call in calls)
         decided = partial(_decided, why, tuple(replies), calls, tuple(later.elements()))
         replies += yield Batch(calls, decided)
