@@ -79,7 +79,8 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
     cache = await asyncio.to_thread(cache_of, config, store, roster, fleet)
     ensemble = ensemble_of(config, roster, fleet, store, history, governor, cache)
     await asyncio.to_thread(governor.start)
-    with suppress(OSError):  # what is owed to the file is in the store, and is tried again with the next example
+    # Where the disk refuses, what is owed to the file is in the store, and is tried again with the next example.
+    with suppress(OSError):
         await asyncio.to_thread(store.examples.repair)
     fleet.start()
     behind = [
