@@ -104,6 +104,13 @@ def test_the_error_is_that_of_the_slow_definition():
     assert ece([]) is None and ece_interval([]) is None
 
 
+def test_the_order_of_answers_with_equal_confidence_changes_nothing():
+    half_right = [Pair(0.5, 1.0)] * 100 + [Pair(0.5, 0.0)] * 100
+    assert ece(half_right) == ece(half_right[::-1]) == pytest.approx(0.0)
+    discrete = [Pair(0.1 * (number % 5), float(number % 3 == 0)) for number in range(300)]
+    assert ece(discrete) == pytest.approx(ece(discrete[::-1]))
+
+
 def test_a_fitted_curve_lowers_the_error_on_answers_it_never_saw():
     before, after = (
         ece_interval(overconfident(1000, seed=2)),

@@ -1,9 +1,9 @@
 """Strategies are conversations without I/O: a table of who would say what stands in for the world."""
 
-from tests.serve.briefs import brief
+from tests.serve.briefs import World, brief
 
-from studium.records.answers import AnswerStatus, Fate, MemberReply
-from studium.serve.calls import Batch, Strategy, Verdict
+from studium.records.answers import AnswerStatus, Complexity, Fate, MemberReply
+from studium.serve.calls import Batch, Known, Stage, Strategy, Verdict
 from studium.serve.strategies.committee import committee
 from studium.serve.strategies.single import single
 
@@ -84,3 +84,33 @@ def test_single_asks_the_next_student_only_when_the_first_has_no_answer():
 def test_words_are_live_only_where_nobody_could_replace_them():
     assert next(single(brief("a"))).live
     assert not next(single(brief("a", "b"))).live
+
+
+def test_students_in_memory_are_asked_before_a_load_and_nobody_waits_for_one_with_them():
+    at_hand = World(seconds={"a": 9.0, "b": 1.0, "c": 1.0}, loads={"a": 8.0})
+    three = brief("abc", reliability={"a": 0.7, "b": 0.6, "c": 0.6}, world=at_hand)
+    batch = next(committee(three))
+    assert {call.student.name for call in batch.calls} == {"b", "c"}
+
+
+def test_one_student_alone_is_heard_several_times_each_with_a_seed_of_its_own():
+    one = brief("a", reliability={"a": 0.6}, stages=(Stage(Complexity.MEDIUM, 1, 5, 1.0),))
+    batch = next(committee(one))
+    assert [call.sample for call in batch.calls] == list(range(len(batch.calls)))
+    assert len(batch.calls) > 1
+    seeds = [call.ask.sampling.seed for call in batch.calls if call.ask is not None]
+    assert len(set(seeds)) == len(batch.calls) - 1
+    warm = [call.ask.sampling.temperature or 0.0 for call in batch.calls if call.ask is not None]
+    assert min(warm) > 0
+
+
+def test_a_further_try_of_a_strong_student_comes_before_a_load_of_weak_ones():
+    """Where it was measured how strongly its tries go together, one model asked again is an option like any other."""
+    world = World(seconds={"a": 1.0, "b": 20.0, "c": 20.0}, loads={"b": 19.0, "c": 19.0})
+    known = {"a": Known(0.7, 50.0, "a", echo=0.2), "b": Known(0.4, 50.0, "b"), "c": Known(0.4, 50.0, "c")}
+    stages = (Stage(Complexity.MEDIUM, 1, 3, 0.97),)
+    strategy = committee(brief("abc", world=world, known=known, stages=stages))
+    first = next(strategy)
+    assert [call.student.name for call in first.calls] == ["a"]
+    second = strategy.send([reply("a", "4")])
+    assert (second.calls[0].student.name, second.calls[0].sample) == ("a", 1)

@@ -14,7 +14,7 @@ from studium.domains.open_question import OPEN_QUESTION
 from studium.domains.protocol import ChecksQuestions, Domain
 from studium.errors import BadRequest
 from studium.fleet import Fleet
-from studium.records.answers import Complexity, Decision, Query
+from studium.records.answers import Complexity, Considered, Decision, Query
 from studium.records.messages import Ask, Message
 from studium.records.models import Capabilities, Student
 from studium.records.profiles import Quantity
@@ -159,7 +159,9 @@ class Briefing:
 
     def _decide(self, query: Query, read: _Reading) -> Decision:
         if _named_one(query, read.ranked):
-            return Decision("single", read.most, "one student was named")
+            why = "one student was named"
+            cost_usd = self._foreseen_usd(read.ranked[0], query)
+            return Decision("single", read.most, why, (Considered("single", None, why, cost_usd=cost_usd),))
         limits = read.limits
         candidates = [
             selector.Candidate(

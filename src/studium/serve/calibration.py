@@ -10,7 +10,7 @@ The error is Guo et al.'s ECE (2017) over bins of equal mass; a curve's is measu
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby
 from random import Random
 from statistics import fmean
 from typing import NamedTuple
@@ -127,12 +127,18 @@ def reliability_diagram(pairs: Sequence[Pair], num_bins: int = _BINS) -> list[Bi
 
 
 def _bins(pairs: Sequence[Pair], num_bins: int) -> list[list[Pair]]:
-    """Return the pairs in at most `num_bins` groups of as equal size as can be, by confidence; few make fewer."""
-    # By confidence alone: among equal ones the right must not be parted from the wrong.
+    """Return the pairs in at most `num_bins` groups of nearly equal size, by confidence; few make fewer.
+
+    Equal confidences are never parted: which of them are right would decide what a bin holds.
+    """
     ordered = sorted(pairs, key=lambda pair: pair.confidence)
     number = max(1, min(num_bins, len(ordered) // _LEAST_IN_BIN))
-    edges = [round(len(ordered) * place / number) for place in range(number + 1)]
-    return [ordered[low:high] for low, high in pairwise(edges)]
+    bins: list[list[Pair]] = [[]]
+    for _, tied in groupby(ordered, key=lambda pair: pair.confidence):
+        if len(bins) < number and sum(map(len, bins)) >= len(ordered) * len(bins) / number:
+            bins.append([])
+        bins[-1] += tied
+    return [one for one in bins if one]
 
 
 def _newton_step(

@@ -72,7 +72,8 @@ def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
         order = [one.name for one in ordered]
         number = _fewest(panel, why, replies, order)
         # Who needs a load does not go along with those at hand: they may settle it.
-        together = [one.name for one in ordered[:number] if one.at_hand == ordered[0].at_hand]
+        room = stage.max_students - len(replies)
+        together = [one.name for one in ordered[: min(number, room)] if one.at_hand == ordered[0].at_hand]
         calls = _calls(brief, _side_by_side(brief, together), replies)
         later = Counter(order) - Counter(call.student.name for call in calls)
         decided = partial(_decided, why, tuple(replies), calls, tuple(later.elements()))
@@ -129,7 +130,7 @@ def _voices_left(brief: Brief, stage: Stage, replies: Sequence[MemberReply]) -> 
         return [one for one in allowed if one.name not in dumb] * room
     fresh = [one for one in allowed if not tries[one.name]]
     varied = [one for one in allowed if tries[one.name] and brief.known[one.name].echo is not None]
-    return [*fresh, *(one for one in varied if one.name not in dumb)][:room]
+    return [*fresh, *(one for one in varied if one.name not in dumb)] if room else []
 
 
 def _calls(brief: Brief, names: Sequence[str], replies: Sequence[MemberReply]) -> tuple[Call, ...]:
