@@ -20,8 +20,8 @@ LEAST_SECONDS = 0.05
 # loads matter, whoever is in memory is asked first whatever it tells: on real answers and a simulated machine 1.5
 # loads a question instead of 2.2 in turn of merit, and sooner (benchmarks/six_models.py).
 LOAD_MATTERS = 0.25
-# Whoever tells less than this part of what the most telling would is not worth asking for being at hand.
-WORTH_ASKING = 0.1
+# Whoever tells next to nothing, less than this part of what the most telling would, is not asked for being at hand.
+WORTH_ASKING = 0.02
 
 
 @dataclass(frozen=True, slots=True)
