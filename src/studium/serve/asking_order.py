@@ -17,8 +17,8 @@ FitTogether = Callable[[Sequence[str]], bool]
 # Below this, seconds do not decide: nobody measures them that exactly, and nothing is divided by zero.
 LEAST_SECONDS = 0.05
 # A load that takes a smaller part of the seconds to an answer than this is no reason to ask somebody else first. Where
-# loads matter, whoever is in memory and has something to tell is asked first: on real answers and a simulated machine 1.5
-# loads a question instead of 2.2 in turn of merit, and sooner (benchmarks/six_models.py).
+# loads matter, whoever is in memory and has something to tell is asked first: on real answers and a simulated machine
+# 1.5 loads a question instead of 2.2 in turn of merit, and sooner (benchmarks/six_models.py).
 LOAD_MATTERS = 0.25
 # Whoever tells next to nothing, less than this part of what the most telling would, is not asked for being at hand.
 WORTH_ASKING = 0.02
