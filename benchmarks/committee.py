@@ -17,7 +17,7 @@ from benchmarks.report import REPOSITORY, Aim, Report, run, say
 from benchmarks.workspace import fresh_studium
 from studium.app import Studium
 from studium.domains.catalogue import domain as domain_named
-from studium.domains.catalogue import shipped_domains
+from studium.domains.catalogue import skills
 from studium.domains.protocol import Domain, Problem, Split, make_split
 from studium.evals.intervals import bootstrap_mean, wilson
 from studium.records.answers import Answer, Fate
@@ -44,7 +44,7 @@ class Graded:
 def fresh_problems(per_skill: int) -> list[Problem]:
     """Draw the same problems every time, skill by skill, all levels in turn."""
     problems: list[Problem] = []
-    for domain in shipped_domains().values():
+    for domain in skills().values():
         rng = Random(f"{SEED}/{domain.name}")
         problems += [_draw(domain, rng, number) for number in range(per_skill)]
     return problems
@@ -116,7 +116,7 @@ def _context(card: Path) -> int:
 
 def _row(who: str, problems: Sequence[Problem], graded: Sequence[Graded]) -> Mapping[str, Any]:
     row: dict[str, Any] = {"who": who}
-    for skill in shipped_domains():
+    for skill in skills():
         scores = [one.score for problem, one in zip(problems, graded, strict=True) if problem.domain == skill]
         row[skill] = f"{100 * sum(scores) / len(scores):.1f}"
     overall = wilson(round(sum(one.score for one in graded)), len(graded))

@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.report import Aim, Report, run, say
 from benchmarks.workspace import fresh_studium
 from studium.app import Studium
-from studium.domains.catalogue import shipped_domains
+from studium.domains.catalogue import skills
 from studium.domains.open_question import OPEN_QUESTION
 from studium.domains.outside import outside_question
 from studium.domains.protocol import Split
@@ -115,12 +115,12 @@ def _asking(strategy: str) -> Callable[[str], Query]:
 
 async def _choose(studium: Studium, number: int) -> tuple[str, dict[str, str]]:
     """Return the best student overall, and by domain, on questions of the scoring side."""
-    items = fresh_items(list(shipped_domains()), number, SEED, Split.SCORING)
+    items = fresh_items(list(skills()), number, SEED, Split.SCORING)
     names = [one.name for one in studium.ensemble.team.members()]
     got = {name: await _carry_out(studium, alone(name), items) for name in names}
     by_domain = {
         domain: best_of({name: _of(domain, items, outcomes) for name, outcomes in got.items()})
-        for domain in shipped_domains()
+        for domain in skills()
     }
     return best_of(got), by_domain
 
@@ -151,7 +151,7 @@ async def _measure_ways(
 
 
 async def _measure(quick: bool) -> Report:
-    items = fresh_items(list(shipped_domains()), 4 if quick else 30, SEED)
+    items = fresh_items(list(skills()), 4 if quick else 30, SEED)
     async with fresh_studium(**{"fleet.memory_budget": BUDGETS[0]}) as studium:
         best, by_domain = await _choose(studium, 5 if quick else 20)
         members = [alone(one.name) for one in studium.ensemble.team.members()]
@@ -182,7 +182,7 @@ def _row(budget: str, way: str, items: Sequence[Item], outcomes: Sequence[Outcom
         "asked": len(outcomes),
         "right %": _share(wilson(right, len(outcomes))),
     }
-    for domain in shipped_domains():
+    for domain in skills():
         part = _of(domain, items, outcomes)
         row[domain] = _share(wilson(sum(one.score == 1.0 for one in part), len(part)))
     return row | {
@@ -249,7 +249,7 @@ def _losses(budget: str, items: Sequence[Item], got: Mapping[str, Sequence[Outco
 def _differences(
     items: Sequence[Item], mine: Sequence[Outcome], theirs: Sequence[Outcome]
 ) -> list[tuple[str, Interval | None]]:
-    parts = {one: (_of(one, items, mine), _of(one, items, theirs)) for one in shipped_domains()}
+    parts = {one: (_of(one, items, mine), _of(one, items, theirs)) for one in skills()}
     return [(where, paired_points(a, b)) for where, (a, b) in {"in all": (mine, theirs), **parts}.items()]
 
 

@@ -10,7 +10,7 @@ import pytest
 from studium.app import Studium, open_studium
 from studium.config import load_config
 from studium.domains.answers import abstains
-from studium.domains.catalogue import shipped_domains
+from studium.domains.catalogue import skills
 from studium.domains.outside import outside_question
 from studium.domains.protocol import Split, make_split
 from studium.domains.riemann import Riemann
@@ -45,7 +45,7 @@ async def test_it_declines_questions_of_every_domain_and_others(studium: Studium
     rng = Random(12)
     questions = [
         make_split(domain, rng, level, Split.FRESH).prompt
-        for domain in shipped_domains().values()
+        for domain in skills().values()
         for level in domain.levels
     ] + [outside_question(rng, Split.FRESH) for _ in range(15)]
     answers = [(await studium.ask(one, model=PROPOSER)).text for one in questions]

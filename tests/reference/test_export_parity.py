@@ -14,8 +14,8 @@ import pytest
 
 from studium.train.export import write_adapter, write_model
 from studium.train.sample import sample_answers
-from studium.train.sft import Schedule, Shape, new_model, train
-from studium.train.stream import Mixture, Share, Stream
+from studium.train.students.pretraining import Schedule, Shape, new_model, train
+from studium.train.students.stream import Mixture, Share, Stream
 from studium.train.tokenizer import prompt_text, student_tokenizer
 
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")

@@ -4,11 +4,11 @@ import pytest
 
 from studium.domains.answers import ABSTENTION
 from studium.errors import CallerError
-from studium.train.recipes import STUDENTS, quick, recipe
 from studium.train.sample import sample_answers
-from studium.train.score import OUTSIDE, score
-from studium.train.sft import Schedule, Shape, new_model, train
-from studium.train.stream import Mixture, Stream
+from studium.train.students.pretraining import Schedule, Shape, new_model, train
+from studium.train.students.recipes import STUDENTS, quick, recipe
+from studium.train.students.score import OUTSIDE, score
+from studium.train.students.stream import Mixture, Stream
 from studium.train.tokenizer import Turn, prompt_text, student_tokenizer
 
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")

@@ -72,7 +72,7 @@ def _items(
     domains: list[str] | None, file: Path | None, problems: int, seed: int
 ) -> tuple[list["Item"], list["Item"], str]:
     """Return the questions to choose the best student on, those to compare on, and what they are."""
-    from studium.domains.catalogue import shipped_domains
+    from studium.domains.catalogue import skills
     from studium.domains.protocol import Split
     from studium.serve.comparison.items import fresh_items, items_of_file
 
@@ -84,7 +84,7 @@ def _items(
         if len(items) < 2:
             raise BadRequest(f"{file} holds {len(items)} question", expected="at least 2")
         return items[:cut], items[cut:], f"{len(items) - cut} questions of {file.name}"
-    names = domains or list(shipped_domains())
+    names = domains or list(skills())
     choosing = max(LEAST_CHOOSING, round(problems * CHOOSING_SHARE))
     what = f"{problems} fresh problems each of {', '.join(names)} (seed {seed})"
     return (

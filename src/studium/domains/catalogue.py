@@ -1,4 +1,4 @@
-"""Which domains there are: the five that ship, and those that installed packages add.
+"""Which domains there are: those that ship, and those that installed packages add.
 
 A package adds its own through the entry-point group `studium.domains`: name = "module:object", where
 the object is a `Domain` or a class that makes one without arguments. A shipped name cannot be taken.
@@ -20,10 +20,15 @@ DOMAINS = PluginKind("domain", "studium.domains", Domain)
 LONGEST_QUESTION_CHARACTERS = 600
 
 
-def shipped_domains() -> Mapping[str, Domain]:
-    """Return the domains of this package, by name, in a fixed order."""
+def skills() -> Mapping[str, Domain]:
+    """Return the domains that the embedded students are taught, by name, in a fixed order."""
     made: tuple[Domain, ...] = (Arithmetic(), Sorting(), Measures(), Sentiment(), Programs())
     return {domain.name: domain for domain in made}
+
+
+def shipped_domains() -> Mapping[str, Domain]:
+    """Return the domains of this package by name, in a fixed order: the skills, and those to train others on."""
+    return skills()
 
 
 @cache

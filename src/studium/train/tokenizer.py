@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from studium.domains.answers import ABSTENTION
-from studium.domains.catalogue import shipped_domains
+from studium.domains.catalogue import skills
 from studium.domains.outside import outside_question
 from studium.domains.protocol import Split, make_split
 
@@ -102,7 +102,7 @@ def prompt_text(question: str, earlier: Sequence[Turn] = ()) -> str:
 
 def _corpus(rng: Random) -> Iterable[str]:
     """Yield training problems, their solutions and questions outside, in the measure students meet them."""
-    for domain in shipped_domains().values():
+    for domain in skills().values():
         for level in domain.levels:
             for _ in range(1500):
                 problem = make_split(domain, rng, level, Split.TRAIN)

@@ -9,11 +9,11 @@ minutes on one core; docs and cards carry what came of it.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from studium.domains.catalogue import shipped_domains
+from studium.domains.catalogue import skills
 from studium.domains.riemann.lessons import lesson
 from studium.errors import CallerError
-from studium.train.sft import Schedule, Shape
-from studium.train.stream import Lessons, Mixture, Share
+from studium.train.students.pretraining import Schedule, Shape
+from studium.train.students.stream import Lessons, Mixture, Share
 from studium.train.tokenizer import VOCABULARY_SIZE
 
 # Harder levels come up more often. Declining is learnt from few examples.
@@ -44,9 +44,7 @@ class Recipe:
 
 def mixture_of(recipe: Recipe) -> Mixture:
     """Return what a student is taught, level by level."""
-    shares = [
-        _share(recipe, domain.name, level) for domain in shipped_domains().values() for level in domain.levels
-    ]
+    shares = [_share(recipe, domain.name, level) for domain in skills().values() for level in domain.levels]
     if not recipe.topic:
         return Mixture(tuple(shares), _OUTSIDE_WEIGHT)
     return Mixture(tuple(shares), _OUTSIDE_WEIGHT, LESSONS[recipe.topic], _LESSONS_WEIGHT)
@@ -72,7 +70,7 @@ def quick(recipe: Recipe) -> Recipe:
 
 def generalist(steps: int) -> Recipe:
     """Return one model that answers every skill, with about the parameters of all students together."""
-    everything = {name: max(domain.levels) for name, domain in shipped_domains().items()}
+    everything = {name: max(domain.levels) for name, domain in skills().items()}
     return Recipe(
         name="generalist",
         speciality="all five skills",

@@ -23,18 +23,18 @@ from typing import TYPE_CHECKING
 
 from studium.errors import CallerError, StudiumError
 from studium.fleet.leased_command import INTERRUPTED, run_leased
-from studium.train.card import card, write
-from studium.train.recipes import STUDENTS, Recipe, generalist, mixture_of, quick, recipe
-from studium.train.sft import replies_of_step
-from studium.train.stream import Rows, Stream
+from studium.train.students.card import card, write
+from studium.train.students.pretraining import replies_of_step
+from studium.train.students.recipes import STUDENTS, Recipe, generalist, mixture_of, quick, recipe
+from studium.train.students.stream import Rows, Stream
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import LlamaForCausalLM
 
-    from studium.train.score import Proposals
+    from studium.train.students.score import Proposals
 
-EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
+EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
 _SCORED_PER_LEVEL = 500
 _SCORING_SEED = 20261120
 _PRECISION = "F16"
@@ -105,8 +105,8 @@ def _each_in_its_own_process(options: argparse.Namespace) -> int:
 def make(recipe: Recipe, place: Place) -> None:
     """Train one student and write its file and cards. Takes minutes on one core."""
     from studium.train.export import write_model
-    from studium.train.score import score
-    from studium.train.sft import new_model, train
+    from studium.train.students.pretraining import new_model, train
+    from studium.train.students.score import score
 
     tokenizer = _tokenizer()
     model = new_model(recipe.shape, seed=recipe.schedule.seed)
@@ -138,7 +138,7 @@ def _proposals(
 ) -> "Proposals | None":
     """Measure what a student of a topic proposes; None for one of no topic."""
     from studium.domains.topic_catalogue import topic
-    from studium.train.score import score_topic
+    from studium.train.students.score import score_topic
 
     if not recipe.topic:
         return None
@@ -199,7 +199,7 @@ def _generalist_steps(students: Path, kept: Path) -> int:
 
     Timed once and kept in a file, so that a run that goes on has the schedule it began with.
     """
-    from studium.train.sft import new_model, train
+    from studium.train.students.pretraining import new_model, train
 
     if kept.exists():
         return int(kept.read_text())
@@ -264,7 +264,3 @@ def _parser() -> argparse.ArgumentParser:
 
 def _say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,8 +3,8 @@
 import pytest
 
 from studium.errors import ConfigurationError
-from studium.train.sft import Schedule, Shape, loss_of, new_model, rate, train
-from studium.train.stream import IGNORED, Mixture, Rows, Share, Stream
+from studium.train.students.pretraining import Schedule, Shape, loss_of, new_model, rate, train
+from studium.train.students.stream import IGNORED, Mixture, Rows, Share, Stream
 from studium.train.tokenizer import student_tokenizer
 
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")

@@ -5,7 +5,7 @@ with a linear warm-up and a cosine to a tenth of the peak, in fp32 (bf16 is slow
 processor), gradient norm clipped at 1. Most conversations are short, because a step is then cheaper
 and learns as much; every eighth step has rows several times as long. A run writes checkpoints and goes
 on from the last one; interrupted and resumed it gives the same weights, bit for bit, as a run in one
-piece (tests/train/test_sft.py).
+piece (tests/train/students/test_pretraining.py).
 """
 
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from studium.errors import ConfigurationError
-from studium.train.stream import Rows, Stream
+from studium.train.students.stream import Rows, Stream
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from studium.train.recipes import Recipe
-from studium.train.score import OUTSIDE, Cell, Proposals
-from studium.train.sft import Trained
+from studium.train.students.pretraining import Trained
+from studium.train.students.recipes import Recipe
+from studium.train.students.score import OUTSIDE, Cell, Proposals
 
 FAMILY = "studium-embedded"
 LICENCE = "Apache-2.0"

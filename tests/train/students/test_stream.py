@@ -10,8 +10,8 @@ from studium.domains.protocol import Split, make_split, split
 from studium.domains.riemann import Riemann
 from studium.domains.riemann.lessons import lesson
 from studium.domains.topics import Assignment
-from studium.train.recipes import STUDENTS, mixture_of, recipe
-from studium.train.stream import IGNORED, Mixture, Share, Stream, draw_turn
+from studium.train.students.recipes import STUDENTS, mixture_of, recipe
+from studium.train.students.stream import IGNORED, Mixture, Share, Stream, draw_turn
 from studium.train.tokenizer import ASSISTANT, END, PAD, USER, prompt_text, student_tokenizer, token_id
 
 pytest.importorskip("tokenizers", reason="training is an extra: pip install 'studium[train]'")

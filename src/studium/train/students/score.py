@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from studium.domains.answers import abstains
-from studium.domains.catalogue import shipped_domains
+from studium.domains.catalogue import skills
 from studium.domains.outside import outside_question
 from studium.domains.protocol import Domain, Split, make_split
 from studium.domains.topics import Topic
@@ -52,7 +52,7 @@ def score(model: "LlamaForCausalLM", tokenizer: "Tokenizer", *, per_level: int, 
     """Ask `per_level` problems kept for scoring of every shipped skill and level, and as many outside them."""
     cells = [
         _score_level(model, tokenizer, domain, level, per_level, Random(f"{seed}/{domain.name}/{level}"))
-        for domain in shipped_domains().values()
+        for domain in skills().values()
         for level in domain.levels
     ]
     rng = Random(f"{seed}/{OUTSIDE}")

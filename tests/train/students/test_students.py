@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from studium.train.recipes import STUDENTS, Recipe, generalist, mixture_of, quick, recipe
-from studium.train.sft import new_model, train
-from studium.train.students import EMBEDDED, Interruptible, main, memory_bytes
+from studium.train.students.command import EMBEDDED, Interruptible, main, memory_bytes
+from studium.train.students.pretraining import new_model, train
+from studium.train.students.recipes import STUDENTS, Recipe, generalist, mixture_of, quick, recipe
 from studium.train.tokenizer import student_tokenizer
 
 pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
@@ -70,7 +70,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from dataclasses import replace
 import torch
-from studium.train import recipes, sft, students, stream, tokenizer
+from studium.train import tokenizer
+from studium.train.students import command as students, pretraining as sft, recipes, stream
 torch.set_num_threads(1)
 sprout = recipes.recipe("sprout")
 data = stream.Stream(recipes.mixture_of(sprout), tokenizer.student_tokenizer(), seed=1)
