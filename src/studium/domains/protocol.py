@@ -110,3 +110,24 @@ def make_split(domain: Domain, rng: Random, level: int, side: Split, *, tries: i
         if split(problem) is side:
             return problem
     raise ValueError(f"{domain.name} level {level}: no {side} problem in {tries} tries; widen the level")
+
+
+@runtime_checkable
+class VerifiesSteps(Protocol):
+    """What a domain may offer besides: to verify one step of a solution, whoever wrote the steps before it."""
+
+    def verify_step(self, problem: Problem, done: Sequence[str], step: str) -> float | None:
+        """Return the score, 0 to 1, of `step` as what follows the steps `done`; None where it cannot be graded.
+
+        Steps are the lines of `solution`, the line with the answer among them.
+        """
+        ...
+
+
+@runtime_checkable
+class ThinksAloud(Protocol):
+    """What a domain may offer besides: what an expert thinks before each step, for students that learn to think."""
+
+    def thoughts(self, problem: Problem) -> Sequence[str]:
+        """Return one thought per line of the solution, in order."""
+        ...

@@ -156,6 +156,16 @@ def _tensor_name(module: str) -> str:
     return f"blk.{layer}.{_LAYER_TENSORS[part]}"
 
 
+def module_of(tensor: str) -> str:
+    """Return the module of a tensor's name without ".weight": the inverse of how tensors are named here."""
+    for module, name in _TOP_TENSORS.items():
+        if name == tensor:
+            return module
+    _, layer, part = tensor.split(".", 2)
+    module = next(module for module, name in _LAYER_TENSORS.items() if name == part)
+    return f"model.layers.{layer}.{module}"
+
+
 def _pairwise(module: str, values: "np.ndarray", config: Any) -> "np.ndarray":
     """Return the output rows of a query or key projection in llama.cpp's order; others unchanged."""
     if module.endswith("q_proj"):

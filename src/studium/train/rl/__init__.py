@@ -1,0 +1,1 @@
+"""The reinforcement-learning engine: rollouts, weights and advantages per token, one loss."""
