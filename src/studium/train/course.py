@@ -1,8 +1,8 @@
 """The course of a run: every step is recorded, watched, shown, saved and stoppable, whatever the algorithm.
 
 A stage of our own is driven by `drive`; one that TRL drives reports to the same `Course` through a callback. A run that
-was stopped or killed goes on from its last saved state, bit for bit on a processor, and what it had recorded beyond that
-state is cut off before it is done again.
+was stopped or killed goes on from its last saved state, bit for bit on a processor, and what it had recorded beyond
+that state is cut off before it is done again.
 """
 
 import signal
