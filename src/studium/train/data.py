@@ -72,9 +72,10 @@ def rows_of_problem(domain: Domain, problem: Problem, source: Source) -> Iterato
         return
     for at, step in enumerate(steps):
         prefix = "".join(f"{one}\n" for one in steps[:at])
-        said = _thought(domain, problem, at, source) + step + ("\n" if at + 1 < len(steps) else "")
+        ends = at + 1 == len(steps)
+        said = _thought(domain, problem, at, source) + step + ("" if ends else "\n")
         completion = said if source.teach == "steps" else ""
-        yield Row(f"{whole}#{at}", completion=completion, prefix=prefix, step=at, **common)
+        yield Row(f"{whole}#{at}", completion=completion, prefix=prefix, step=at, ends=ends, **common)
 
 
 def _rows(source: Source, side: Split) -> Iterator[Row]:

@@ -25,7 +25,8 @@ class Row:
 
     `prefix` is what the reply says already (the steps before a step); it is not trained on. `problem` is there where a
     domain can verify what is said, `step` (from 0) where the completion is one step of its solution. `weight`
-    multiplies the row's loss. `licence` is that of the row's source, `source` says where it came from, for people.
+    multiplies the row's loss. `ends` is False where more of the reply follows (a step with others after it): no end
+    token is taught there. `licence` is that of the row's source, `source` says where it came from, for people.
     """
 
     id: str
@@ -35,12 +36,13 @@ class Row:
     problem: Problem | None = None
     step: int | None = None
     weight: float = 1.0
+    ends: bool = True
     licence: str = ""
     source: str = ""
 
 
 class Encoded(NamedTuple):
-    """A row as tokens: `ids` whole, of which the first `num_prompt` are not trained on. The end token is the last."""
+    """A row as tokens: `ids` whole, of which the first `num_prompt` are not trained on."""
 
     row_id: str
     ids: Sequence[int]
@@ -66,15 +68,16 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", row: Row) -> list[int]:
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-    """Return a row with its completion and end token."""
+    """Return a row with its completion, and the end token where the reply ends with it."""
     prompt = prompt_ids(tokenizer, row)
-    return Encoded(row.id, [*prompt, *completion_ids(tokenizer, row.completion)], len(prompt), row.weight)
+    completion = completion_ids(tokenizer, row.completion, ends=row.ends)
+    return Encoded(row.id, [*prompt, *completion], len(prompt), row.weight)
 
 
-def completion_ids(tokenizer: "PreTrainedTokenizerBase", completion: str) -> list[int]:
-    """Return what a model is to say, its end token last."""
-    assert tokenizer.eos_token_id is not None
-    return [*_plain(tokenizer, completion), tokenizer.eos_token_id]
+def completion_ids(tokenizer: "PreTrainedTokenizerBase", completion: str, *, ends: bool = True) -> list[int]:
+    """Return what a model is to say, its end token last where the reply ends with it."""
+    assert isinstance(tokenizer.eos_token_id, int)
+    return [*_plain(tokenizer, completion), *([tokenizer.eos_token_id] if ends else ())]
 
 
 def whole_ids(tokenizer: "PreTrainedTokenizerBase", row: Row) -> list[int]:

@@ -25,7 +25,7 @@ class StageCode(NamedTuple):
 
 
 def stage(name: str) -> StageCode:
-    """Return a stage by name; its heavy libraries are imported when it runs. Raises BadRequest for a name that is none."""
+    """Return a stage by name; heavy libraries are imported when it runs. Raises BadRequest for a name that is none."""
     if name not in STAGES:
         near = get_close_matches(name, STAGES, n=1)
         raise BadRequest(
