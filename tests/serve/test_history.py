@@ -75,6 +75,37 @@ def test_what_a_domain_can_check_is_learned_from_without_being_told(store):
     assert history.calibration.pairs == 1
 
 
+def test_tries_of_one_student_in_ordinary_traffic_tell_how_much_it_repeats_itself(store):
+    again = [reply("a", "106"), reply("b", "105"), reply("a", "106", sample=1)]
+    history = History(store, STUDENTS)
+    assert history.known(STUDENTS["a"], "arithmetic").echo is None
+    for number in range(30):
+        one = answered(*again) if number % 2 else answered(reply("a", "105"), reply("a", "105", sample=1))
+        history.answered(replace(asked(), request_id=f"r{number}"), one)
+    asyncio.run(history.catch_up())
+    echo = history.known(STUDENTS["a"], "arithmetic").echo
+    assert echo is not None and echo > 0.6
+    assert history.known(STUDENTS["b"], "arithmetic").echo is None
+    later = History(store, STUDENTS).known(STUDENTS["a"], "arithmetic").echo
+    assert later == pytest.approx(echo)
+
+
+def test_what_students_have_in_common_is_learned_only_where_all_were_asked_in_any_case(store):
+    both = [answered(reply("a", "105"), reply("b", "105")), answered(reply("a", "106"), reply("b", "106"))]
+    history = History(store, STUDENTS)
+    before = history.in_common(list(STUDENTS.values()), "arithmetic", 10.0)
+    for strategy in ("committee", "everyone"):
+        for number in range(40):
+            query = replace(asked(), request_id=f"{strategy}{number}")
+            history.answered(query, replace(both[number % 2], strategy=strategy))
+        asyncio.run(history.catch_up())
+        found = history.in_common(list(STUDENTS.values()), "arithmetic", 10.0)
+        assert (found == before) is (strategy == "committee")
+    assert found.commons > 0.5
+    assert found.wrong_answers < 5.0
+    assert history.in_common(list(STUDENTS.values()), "algebra", 10.0) == before
+
+
 def test_who_failed_or_spoke_after_others_is_not_graded(store):
     late, moved = reply("b", "105", Fate.LATE), reply("c", "105", part=Part.REVISION)
     history = learned(store, asked(), answered(reply("a", "105"), late, moved))

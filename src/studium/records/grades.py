@@ -114,3 +114,49 @@ class Counts:
     @property
     def total(self) -> float:
         return self.right + self.wrong
+
+
+@dataclass(frozen=True, slots=True)
+class GradedReply:
+    """One reply to a question whose answer is known, kept to learn which replies to one question go together.
+
+    `question` tells questions apart, and `answer` answers to one question; neither need be readable. Empty `answer`:
+    none was given. `sample` 0 is a student's first try; of one question, student, model and sample there is one row.
+    """
+
+    at: float
+    question: str
+    kind: str
+    student: str
+    model: str
+    sample: int
+    answer: str
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """How often two replies to one question were both right, only the first, only the second, or both mistaken.
+
+    Of `first`, given before `second`, the same student for two tries of one. Mistakes are the same or others.
+    """
+
+    kind: str
+    first: str
+    second: str
+    first_model: str = ""
+    second_model: str = ""
+    both: int = 0
+    first_only: int = 0
+    second_only: int = 0
+    same_mistake: int = 0
+    other_mistake: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.both + self.first_only + self.second_only + self.mistaken
+
+    @property
+    def mistaken(self) -> int:
+        """How often neither was right."""
+        return self.same_mistake + self.other_mistake

@@ -21,6 +21,7 @@ from studium.records.profiles import Quantity
 from studium.serve import selector
 from studium.serve.calls import Brief, Known, Stage, SubQuestion
 from studium.serve.complexity import ceiling
+from studium.serve.evidence_history import USUAL_WRONG_ANSWERS, InCommon
 from studium.serve.experience import Experience
 from studium.serve.governor import Governor
 from studium.serve.parts import parts_of
@@ -90,10 +91,7 @@ class _Reading:
     known: Mapping[str, Known]
     ranked: Sequence[Student]
     outlook: FleetOutlook
-
-    @property
-    def wrong_answers(self) -> float:
-        return getattr(self.domain, "wrong_answers", 10.0)
+    in_common: InCommon
 
 
 class Briefing:
@@ -144,6 +142,7 @@ class Briefing:
         asked = {one.name: one for one in (*students, *others)}
         known = {name: self._experience.known(one, kind) for name, one in asked.items()}
         deadline = time.monotonic() + (query.timeout_s or limits.question_timeout_s)
+        wrong_answers = getattr(domain, "wrong_answers", USUAL_WRONG_ANSWERS)
         return _Reading(
             domain,
             recognised,
@@ -155,6 +154,7 @@ class Briefing:
             known,
             self._ranked(students, known),
             FleetOutlook(self._fleet, deadline),
+            self._experience.in_common(students, kind, wrong_answers),
         )
 
     def _decide(self, query: Query, read: _Reading) -> Decision:
@@ -181,7 +181,7 @@ class Briefing:
             parts=[self._look_at(read.ranked, part).known for part in read.parts],
             least_students=limits.min_students if read.chosen else 1,
             confidence=limits.confidence,
-            wrong_answers=read.wrong_answers,
+            wrong_answers=read.in_common.wrong_answers,
             courier=self._team.parts.courier,
             master=self._team.parts.master,
             judge=bool(self._team.parts.judge),
@@ -211,7 +211,9 @@ class Briefing:
             judge=self._team.playing("judge"),
             courier=self._team.courier(),
             master=self._team.master(),
-            wrong_answers=read.wrong_answers,
+            wrong_answers=read.in_common.wrong_answers,
+            commons=read.in_common.commons,
+            kinship=read.in_common.kinship,
             calibrated=partial(self._experience.calibrated, kind=read.kind),
             check=_check_of(domain),
             look_at=partial(self._look_at, read.ranked),

@@ -138,7 +138,8 @@ class Brief:
     `recognised` says that a domain knows the question: then a decline says nothing about it.
     `judge` ranks and merges where answers cannot be compared; None where the roster names nobody.
     `parts` are the questions found in the question by its form; `look_at` tells of a part what `known`, `extract`
-    and `kind` tell of the whole. `wrong_answers` is how many wrong answers a student might hit on, `calibrated`
+    and `kind` tell of the whole. `wrong_answers` is how many wrong answers a student might hit on, `commons` and
+    `kinship` say how strongly all students, and those of one family, go together (0 to 1), and `calibrated`
     turns a computed confidence into the share right, `check` grades a reply where the domain can.
     """
 
@@ -159,6 +160,8 @@ class Brief:
     courier: Student | None = None
     master: Student | None = None
     wrong_answers: float = 10.0
+    commons: float = 0.0
+    kinship: float = 0.3
     calibrated: Callable[[float], float] = float
     check: Callable[[str, str], float | None] | None = None
     look_at: Callable[[str], SubQuestion] | None = None

@@ -3,11 +3,13 @@
 `Experience` is what the ensemble asks of it. `CardsOnly` knows the cards of the embedded students and nothing else.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from studium.records.answers import Answer, Query
 from studium.records.models import Student
 from studium.serve.calls import Known
+from studium.serve.evidence_history import InCommon
 
 # What stands in for a student of which nothing is known: as good as any other.
 UNKNOWN = 0.5
@@ -24,6 +26,13 @@ class Experience(Protocol):
 
     def known(self, student: Student, kind: str) -> Known:
         """Return what is known of a student for a kind of question. Takes microseconds."""
+        ...
+
+    def in_common(self, students: Sequence[Student], kind: str, wrong_answers: float) -> InCommon:
+        """Return what these students' voices have in common at a kind of question. Takes microseconds.
+
+        `wrong_answers` is the guess of who made the questions, for where nobody counted.
+        """
         ...
 
     def calibrated(self, confidence: float, kind: str = "") -> float:
@@ -45,6 +54,9 @@ class CardsOnly:
         if kind in student.skills:
             return Known(student.skills[kind], CARD_EVIDENCE, family_of(student))
         return Known(UNKNOWN, 0.0, family_of(student))
+
+    def in_common(self, students: Sequence[Student], kind: str, wrong_answers: float) -> InCommon:
+        return InCommon(wrong_answers=wrong_answers)
 
     def calibrated(self, confidence: float, kind: str = "") -> float:
         return confidence

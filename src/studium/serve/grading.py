@@ -6,6 +6,7 @@ reliability is the chance that a student, asked, gives the right answer.
 """
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 
 from studium.domains.protocol import ChecksQuestions, Domain
 from studium.errors import BadRequest
@@ -14,6 +15,7 @@ from studium.records.grades import (
     WHOLE,
     Feedback,
     Grade,
+    GradedReply,
     GradeSource,
     KeptAnswer,
     KeptMember,
@@ -21,6 +23,7 @@ from studium.records.grades import (
 )
 from studium.store.grades import feedback_key
 
+_SPOKE = (Fate.ANSWERED, Fate.ABSTAINED, Fate.UNREADABLE)
 _CLAIMED_NOTHING = (Fate.ABSTAINED, Fate.UNREADABLE)
 
 MOST_KEPT_CHARACTERS = 20_000
@@ -80,6 +83,45 @@ def verified(answer: KeptAnswer, domain: Domain | None) -> list[Grade]:
     if any(score is not None for score in scores.values()):
         scores |= {one.student: 0.0 for one in answer.members if one.fate in _CLAIMED_NOTHING}
     return _grades(answer, scores, GradeSource.VERIFIER, answer.at)
+
+
+def repeated(
+    query: Query, answer: Answer, domain: Domain | None, *, at: float, models: Mapping[str, str]
+) -> list[GradedReply]:
+    """Return the replies of those who were asked more than once, where the domain can check them.
+
+    Of different students nothing: whether a second one is asked depends on what the first said, so what those who
+    were asked have in common is not what all have. Where everybody was asked in any case, of everybody.
+    """
+    members = [one for one in answer.members if one.part is Part.MEMBER and one.fate in _SPOKE]
+    again = {one.student for one in members if one.sample}
+    if answer.strategy != "everyone":
+        members = [one for one in members if one.student in again]
+    if len(members) < 2 or not isinstance(domain, ChecksQuestions):
+        return []
+    found = [(one, domain.check(query.question, one.text)) for one in members]
+    if all(score is None for _, score in found):
+        return []
+    found = [(one, score) for one, score in found if score is not None or one.fate is not Fate.ANSWERED]
+    question = f"{at}/{query.request_id}"
+    return [
+        GradedReply(
+            at,
+            question,
+            answer.kind,
+            one.student,
+            models.get(one.student, ""),
+            one.sample,
+            "" if one.answer is None else said(question, one.answer),
+            one.fate is Fate.ANSWERED and score == 1.0,
+        )
+        for one, score in found
+    ]
+
+
+def said(question: str, answer: str) -> str:
+    """Return what tells answers to one question apart, and does not tell what they were."""
+    return blake2b(f"{question}/{answer}".encode(), digest_size=8).hexdigest()
 
 
 def judged(answer: KeptAnswer, scores: Mapping[str, float]) -> list[Grade]:

@@ -17,16 +17,26 @@ from studium.domains.catalogue import all_domains
 from studium.domains.protocol import Domain
 from studium.errors import BadRequest, CallerError
 from studium.records.answers import Answer, AnswerStatus, Query
-from studium.records.grades import WHOLE, Feedback, Grade, KeptAnswer, Rating
+from studium.records.grades import (
+    WHOLE,
+    Feedback,
+    Grade,
+    GradedReply,
+    KeptAnswer,
+    PairCounts,
+    Rating,
+)
 from studium.records.models import Student
 from studium.serve.calibration import Calibration, Pair, fit
 from studium.serve.calls import Known
+from studium.serve.evidence_history import USUAL_WRONG_ANSWERS, InCommon, Together, added
 from studium.serve.experience import family_of
 from studium.serve.fingerprint import fingerprint
-from studium.serve.grading import judged, kept, rated, verified
+from studium.serve.grading import judged, kept, rated, repeated, verified
 from studium.serve.kinds import Cluster, Kinds
 from studium.serve.reliability import Reliability
 from studium.store import Store
+from studium.store.replies import Asked
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +94,11 @@ class History:
         self.reliability = Reliability((), students, self.models)
         self.calibration = self.open_calibration = Calibration()
         self._learning = asyncio.Lock()
-        self._newest_grade = 0
+        self._newest_grade = self._newest_reply = 0
+        self._pairs: list[PairCounts] = []
+        self._families = {name: family_of(student) for name, student in students.items()}
+        self._known: dict[tuple[str, str], Known] = {}
+        self.together = self._go_together()
         self.refresh()
 
     # On the path of a question: nothing here waits.
@@ -93,7 +107,15 @@ class History:
         return self.kinds.of(question, domain)
 
     def known(self, student: Student, kind: str) -> Known:
-        return self.reliability.known(student, kind, family_of(student))
+        found = self._known.get((student.name, kind))
+        if found is None:
+            echo = self.together.echo(student.name, kind)
+            found = self.reliability.known(student, kind, family_of(student), echo)
+            self._known[student.name, kind] = found
+        return found
+
+    def in_common(self, students: Sequence[Student], kind: str, wrong_answers: float) -> InCommon:
+        return self.together.in_common(kind, tuple(one.name for one in students), wrong_answers)
 
     def calibrated(self, confidence: float, kind: str = "") -> float:
         return self.calibration_of(kind).of(confidence)
@@ -136,20 +158,27 @@ class History:
             await asyncio.to_thread(self._learn_all, learned)
 
     def refresh(self) -> None:
-        """Fold new grades in and take over the counts. Blocks. Raises StoreUnavailable."""
-        grades = self._store.grades
-        if (newest := grades.fold()) == self._newest_grade:
+        """Fold new grades and replies in and take over the counts. Blocks. Raises StoreUnavailable."""
+        grades, replies = self._store.grades, self._store.replies
+        newest, newest_reply = grades.fold(), replies.newest()
+        if newest == self._newest_grade and newest_reply == self._newest_reply:
             return
-        self.reliability = Reliability(grades.counts(), self._students, self.models)
-        self.calibration = fit(self._confidences(others=False))
-        self.open_calibration = fit(self._confidences(others=True))
-        self._newest_grade = newest
+        if newest != self._newest_grade:
+            self.reliability = Reliability(grades.counts(), self._students, self.models)
+            self.calibration = fit(self._confidences(others=False))
+            self.open_calibration = fit(self._confidences(others=True))
+        if newest_reply != self._newest_reply:
+            self._pairs += filter(self._present, replies.pairs(self._newest_reply, newest_reply))
+        self.together = self._go_together()
+        self._known = {}
+        self._newest_grade, self._newest_reply = newest, newest_reply
 
     def tidy(self) -> None:
         """Remove answers that were kept long enough, and grades beyond what is kept of them."""
         keep_s = self.keeping.seconds if self.keeping.questions else 0.0
         self._store.answers.tidy(time.time() - keep_s, self.keeping.most_bytes)
         self._store.grades.tidy()
+        self._store.replies.tidy()
 
     def rate(self, feedback: Feedback) -> Json:
         """Write feedback and grade by it; return what came of it. On disk when this returns. Blocks.
@@ -173,14 +202,33 @@ class History:
             "comparable": feedback.rating is not Rating.CORRECTED or bool(grades),
         }
 
-    async def record(self, grades: Sequence[Grade]) -> None:
-        """Write grades that have keys, those which are there already left out, and learn from them."""
+    async def record(self, grades: Sequence[Grade], replies: Sequence[GradedReply] = ()) -> None:
+        """Write grades that have keys, and replies, those which are there already left out, and learn from them."""
         await asyncio.to_thread(self._store.grades.add_new, grades)
+        await asyncio.to_thread(self._store.replies.add, replies)
         await asyncio.to_thread(self.refresh)
+
+    def heard(self, prefix: str) -> Mapping[Asked, bool]:
+        """Return the graded replies to questions that begin so, and whether each gave an answer. Blocks."""
+        return self._store.replies.answered(prefix)
 
     def scores(self, prefix: str) -> Mapping[str, float]:
         """Return the newest score of each grade whose key begins so. Blocks."""
         return self._store.grades.scores(prefix)
+
+    def _present(self, counts: PairCounts) -> bool:
+        """Say whether both were given by the models that stand behind these names now."""
+        sides = ((counts.first, counts.first_model), (counts.second, counts.second_model))
+        return all(self.models.get(name) == model for name, model in sides)
+
+    def _go_together(self) -> Together:
+        merged: dict[tuple[str, str, str], PairCounts] = {}
+        for one in self._pairs:
+            whose = (one.kind, one.first, one.second)
+            merged[whose] = added(merged.get(whose), one)
+        self._pairs = list(merged.values())
+        mean = lambda name, kind: self.reliability.mean(self._students[name], kind)  # noqa: E731
+        return Together(self._pairs, self._families, mean, _wrong_answers)
 
     def _confidences(self, *, others: bool) -> list[Pair]:
         found = self._store.grades.confidences(WHOLE, kinds=tuple(all_domains()), others=others)
@@ -214,6 +262,7 @@ class History:
             seen = replace(seen, members=first.members if first else ())
         else:
             self._store.grades.add([*verified(seen, _domain(seen)), *judged(seen, _scores_by_judge(answer))])
+            self._store.replies.add(repeated(query, answer, _domain(seen), at=at, models=self.models))
         if self.keeping.questions and query.request_id:
             self._store.answers.keep(seen)
 
@@ -246,6 +295,10 @@ def _cluster(row: tuple[str, int, Mapping[str, Any]]) -> Cluster:
     name, size, body = row
     trigrams = {int(bucket): float(weight) for bucket, weight in body["trigrams"]}
     return Cluster(name, trigrams, size, tuple(body["meaning"]), dict(body["words"]))
+
+
+def _wrong_answers(kind: str) -> float:
+    return getattr(all_domains().get(kind), "wrong_answers", USUAL_WRONG_ANSWERS)
 
 
 def _domain_name(answer: Answer) -> str | None:

@@ -112,10 +112,10 @@ class Reliability:
         known = self._levels.get(student.name)
         return known.mean if known else self.tiers.get(student.tier, ROOT)
 
-    def known(self, student: Student, kind: str, family: str) -> Known:
+    def known(self, student: Student, kind: str, family: str, echo: float | None = None) -> Known:
         """Return the same as strategies are told it."""
         found = self.posterior(student, kind)
-        return Known(found.mean, found.evidence, family)
+        return Known(found.mean, found.evidence, family, echo)
 
     def _make(self, student: Student, kind: str) -> Posterior:
         level = self._levels.get(student.name)

@@ -55,6 +55,10 @@ def cache_tables(connection: Connection) -> None:
         table.create(connection, checkfirst=True)
 
 
+def reply_tables(connection: Connection) -> None:
+    schema.graded_replies.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     learned_profiles,
@@ -62,6 +66,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     governor_tables,
     reliability_tables,
     cache_tables,
+    reply_tables,
 )
 
 

@@ -265,6 +265,29 @@ question_kinds = Table(
     # The centroids and the commonest words, as JSON.
     Column("body", Text, nullable=False),
 )
+
+# Replies to questions whose answers are known, several to each: which of them go together. No words of anybody's.
+graded_replies = Table(
+    "graded_replies",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("question", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("student", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("sample", Integer, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("right", Integer, nullable=False),
+)
+Index(
+    "graded_replies_by_question",
+    graded_replies.c.question,
+    graded_replies.c.student,
+    graded_replies.c.model,
+    graded_replies.c.sample,
+    unique=True,
+)
 RELIABILITY = (answers, grades, reliability, feedback, question_kinds)
 
 # Answers kept to be given again. `scope` is all that must be equal for a question to be near by meaning, `guard` what

@@ -17,6 +17,7 @@ from studium.store.database import open_database
 from studium.store.examples import ExampleLog
 from studium.store.grades import GradeLog
 from studium.store.profiles import profile_row, read_profiles
+from studium.store.replies import ReplyLog
 from studium.store.spending import Spending
 from studium.store.writer import BatchWriter, Row
 
@@ -34,6 +35,7 @@ class Store:
         self._writer = BatchWriter(database)
         self.answers = AnswerLog(database, self._writer)
         self.grades = GradeLog(database, self._writer)
+        self.replies = ReplyLog(database)
 
     @property
     def trouble(self) -> str:

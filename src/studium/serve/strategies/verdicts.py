@@ -5,15 +5,20 @@ from collections.abc import Sequence
 from studium.records.answers import AnswerStatus, Fate, MemberReply
 from studium.serve.calls import Brief, Verdict
 from studium.serve.evidence import Group, Panel, Source
-
-# How strongly further tries of a student go with its first, where nobody measured it.
-USUAL_ECHO = 0.6
+from studium.serve.evidence_history import USUAL_ECHO
 
 
 def panel_of(brief: Brief) -> Panel:
     """Return how the replies to a brief's question are weighed."""
     sources = {name: _source(brief, name) for name in brief.known}
-    return Panel(sources, brief.same, wrong_answers=brief.wrong_answers, declines_count=not brief.recognised)
+    return Panel(
+        sources,
+        brief.same,
+        wrong_answers=brief.wrong_answers,
+        kinship=brief.kinship,
+        commons=brief.commons,
+        declines_count=not brief.recognised,
+    )
 
 
 def _source(brief: Brief, name: str) -> Source:
