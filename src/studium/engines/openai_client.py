@@ -260,7 +260,7 @@ class _Answer:
     async def drain(self) -> None:
         """Read what follows the last event, usually nothing, so that the connection can be used again."""
         with suppress(TimeoutError, EngineFailure):
-            async with asyncio.timeout(_DRAIN_S):
+            async with asyncio.timeout(None if self.response.content.is_eof() else _DRAIN_S):
                 while await self.read():
                     pass
 

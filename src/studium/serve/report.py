@@ -1,10 +1,9 @@
 """An answer as JSON: what the ensemble did, for the extra `studium` object, `/api/ask` and `ask --json`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-from studium.records.answers import Answer, Decision, MemberReply, MemoryMove, Progress
+from studium.records.answers import Answer, Considered, Decision, MemberReply, MemoryMove, Progress
 
 Json = dict[str, Any]
 
@@ -90,7 +89,19 @@ def _decision(decision: Decision) -> Json:
         "strategy": decision.strategy,
         "complexity": decision.complexity.value,
         "reason": decision.reason,
-        "considered": [asdict(one) for one in decision.considered],
+        "considered": [_considered(one) for one in decision.considered],
+    }
+
+
+def _considered(one: Considered) -> Json:
+    return {
+        "strategy": one.strategy,
+        "value": one.value,
+        "why": one.why,
+        "accuracy": one.accuracy,
+        "seconds": one.seconds,
+        "cost_usd": one.cost_usd,
+        "by_form": one.by_form,
     }
 
 

@@ -30,7 +30,7 @@ async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: floa
     check_length(request, max_bytes)
     body = bytearray()
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(None if request.content.is_eof() else timeout_s):
             while chunk := await request.content.readany():
                 body += chunk
                 if len(body) > max_bytes:

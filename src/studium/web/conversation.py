@@ -57,6 +57,8 @@ def single_text(body: Json, param: str) -> str:
 
 def refuse(body: Json, harmless: Mapping[str, Collection[Any]], *, instead: str = "") -> None:
     """Raise Unsupported for a parameter that asks for something. `harmless` holds the values that do not."""
+    if harmless.keys().isdisjoint(body):
+        return
     for param, values in harmless.items():
         value = body.get(param)
         if value is not None and value not in values:

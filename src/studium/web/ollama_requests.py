@@ -3,10 +3,11 @@ without a question loads its model, or with `keep_alive` 0 unloads it. Our own c
 `studium` object, as on /v1.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from studium.engines import ollama_wire
+from studium.records.answers import Query
 from studium.records.messages import Message, Sampling
 from studium.web import conversation, fields
 from studium.web.fields import Json
@@ -74,9 +75,7 @@ def _wish(body: Json, *, messages: tuple[Message, ...] = (), prompt: str | None 
     # keep_alive is checked even where it has no effect: the planner alone decides who stays in memory.
     ollama_wire.keep_alive_s(body.get("keep_alive"))
     alternatives = fields.whole(body, "top_logprobs", 0, 20)
-    choices = choices_of(fields.mapping(body, "studium"))
-    query = replace(
-        choices.query,
+    query = Query(
         messages=messages,
         prompt=prompt,
         model=plain_name(body),
@@ -84,7 +83,8 @@ def _wish(body: Json, *, messages: tuple[Message, ...] = (), prompt: str | None 
         top_logprobs=(alternatives or 0) if fields.flag(body, "logprobs") else None,
         json_schema=conversation.json_schema_of(body.get("format"), "format"),
     )
-    return Wish(query, stream=fields.flag(body, "stream", default=True), explain=choices.explain)
+    choices = choices_of(fields.mapping(body, "studium"), query)
+    return Wish(choices.query, stream=fields.flag(body, "stream", default=True), explain=choices.explain)
 
 
 def _sampling(options: Json) -> Sampling:

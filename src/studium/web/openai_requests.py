@@ -45,10 +45,14 @@ _READ = {
     "top_logprobs", "top_p",
 }  # fmt: skip
 _KNOWN = _READ | _WITHOUT_EFFECT | {*_REFUSED_BY_ALL, *_REFUSED_BY_CHAT, *_REFUSED_BY_COMPLETIONS}
+_REFUSED_CHATS, _REFUSED_COMPLETIONS = (
+    _REFUSED_BY_ALL | _REFUSED_BY_CHAT,
+    _REFUSED_BY_ALL | _REFUSED_BY_COMPLETIONS,
+)
 
 
 class Choices(NamedTuple):
-    """What a caller may choose about the ensemble: a query without its question.
+    """What a caller chose about the ensemble, in the query.
 
     `explain` adds what each student said to the answer.
     """
@@ -79,34 +83,29 @@ class EmbeddingWish:
 
 def chat(body: Json) -> Wish:
     """Return what a /v1/chat/completions body asks for. Raises BadField or Unsupported."""
-    conversation.refuse(body, _REFUSED_BY_ALL | _REFUSED_BY_CHAT)
+    conversation.refuse(body, _REFUSED_CHATS)
     alternatives = fields.whole(body, "top_logprobs", 0, 20)
-    choices = choices_of(fields.mapping(body, "studium"))
-    query = replace(
-        choices.query,
+    query = Query(
         messages=conversation.messages_of(body),
         model=model_of(body),
         sampling=sampling_of(body),
         top_logprobs=(alternatives or 0) if fields.flag(body, "logprobs") else None,
         json_schema=_response_format(fields.mapping(body, "response_format")),
     )
-    return _wish(body, query, choices.explain)
+    return _wish(body, choices_of(fields.mapping(body, "studium"), query))
 
 
 def completion(body: Json) -> Wish:
     """Return what a /v1/completions body asks for: raw text to be continued, by one student."""
-    conversation.refuse(body, _REFUSED_BY_ALL | _REFUSED_BY_COMPLETIONS)
-    choices = choices_of(fields.mapping(body, "studium"))
-    query = replace(
-        choices.query,
+    conversation.refuse(body, _REFUSED_COMPLETIONS)
+    query = Query(
         prompt=conversation.single_text(body, "prompt"),
         model=model_of(body),
-        strategy=None,
-        domain=None,
         sampling=sampling_of(body),
         top_logprobs=fields.whole(body, "logprobs", 0, 20),
     )
-    return _wish(body, query, choices.explain)
+    choices = choices_of(fields.mapping(body, "studium"), query)
+    return _wish(body, choices._replace(query=replace(choices.query, strategy=None, domain=None)))
 
 
 def embedding(body: Json) -> EmbeddingWish:
@@ -140,9 +139,12 @@ def sampling_of(body: Json) -> Sampling:
     )
 
 
-def choices_of(extra: Json) -> Choices:
-    """Return the caller's choices about the ensemble, from our own object."""
-    query = Query(
+def choices_of(extra: Json, asked: Query) -> Choices:
+    """Return what was asked with the caller's choices about the ensemble, from our own object."""
+    if not extra:
+        return Choices(asked, explain=False)
+    query = replace(
+        asked,
         complexity=fields.choice(extra, "complexity", Complexity),
         strategy=fields.text(extra, "strategy") or None,
         students=fields.texts(extra, "students", MOST_STUDENTS),
@@ -155,13 +157,13 @@ def choices_of(extra: Json) -> Choices:
     return Choices(query, fields.flag(extra, "explain"))
 
 
-def _wish(body: Json, query: Query, explain: bool) -> Wish:
+def _wish(body: Json, choices: Choices) -> Wish:
     options = fields.mapping(body, "stream_options")
     return Wish(
-        query=query,
+        query=choices.query,
         stream=fields.flag(body, "stream"),
         include_usage=fields.flag(options, "include_usage"),
-        explain=explain,
+        explain=choices.explain,
         ignored=tuple(sorted(body.keys() - _KNOWN)),
     )
 

@@ -5,10 +5,9 @@
 `seed`, `stop`, `logprobs` (students then say how sure they are).
 """
 
-from dataclasses import replace
-
 from aiohttp import web
 
+from studium.records.answers import Query
 from studium.records.messages import Message
 from studium.web import conversation, fields
 from studium.web.delivery import deliver
@@ -33,16 +32,15 @@ async def ask(request: web.Request) -> web.StreamResponse:
 
 def wish_of(body: Json) -> Wish:
     """Return what an /api/ask body asks for. Raises BadField or Unsupported."""
-    choices = choices_of(body)
-    query = replace(
-        choices.query,
+    query = Query(
         messages=_messages(body),
         model=fields.text(body, "model") or "auto",
         sampling=sampling_of(body),
         top_logprobs=0 if fields.flag(body, "logprobs") else None,
     )
+    choices = choices_of(body, query)
     return Wish(
-        query,
+        choices.query,
         stream=fields.flag(body, "stream"),
         explain=choices.explain,
         ignored=tuple(sorted(body.keys() - _KNOWN)),

@@ -6,8 +6,8 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -158,7 +158,7 @@ class Visit:
 
     def record(self, status: int) -> RequestRecord:
         """Return the line for the request log."""
-        record = RequestRecord(
+        return RequestRecord(
             request_id=self.request_id,
             at=self.began_at,
             path=self.path,
@@ -167,25 +167,24 @@ class Visit:
             seconds=time.monotonic() - self.began,
             api_key_name=self.key_name,
             error_code=self.error_code,
+            **({} if self.answer is None else _told(self.answer)),
         )
-        return record if self.answer is None else _with_answer(record, self.answer)
 
 
-def _with_answer(record: RequestRecord, answer: Answer) -> RequestRecord:
-    return replace(
-        record,
-        strategy=answer.strategy,
-        complexity=answer.complexity.value,
-        answer_status=answer.status.value,
-        chosen_model=answer.chosen_model,
-        students_asked=len(answer.members),
-        students_answered=sum(member.answer is not None for member in answer.members),
-        agreement=answer.agreement,
-        confidence=answer.confidence,
-        prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.completion_tokens,
-        cost_usd=answer.cost_usd,
-    )
+def _told(answer: Answer) -> dict[str, Any]:
+    return {
+        "strategy": answer.strategy,
+        "complexity": answer.complexity.value,
+        "answer_status": answer.status.value,
+        "chosen_model": answer.chosen_model,
+        "students_asked": len(answer.members),
+        "students_answered": sum(member.answer is not None for member in answer.members),
+        "agreement": answer.agreement,
+        "confidence": answer.confidence,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "cost_usd": answer.cost_usd,
+    }
 
 
 class Reception:
