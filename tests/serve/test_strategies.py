@@ -1,5 +1,8 @@
 """Strategies are conversations without I/O: a table of who would say what stands in for the world."""
 
+from dataclasses import replace
+
+import pytest
 from tests.serve.briefs import World, brief
 
 from studium.records.answers import AnswerStatus, Complexity, Fate, MemberReply
@@ -114,3 +117,40 @@ def test_a_further_try_of_a_strong_student_comes_before_a_load_of_weak_ones():
     assert [call.student.name for call in first.calls] == ["a"]
     second = strategy.send([reply("a", "4")])
     assert (second.calls[0].student.name, second.calls[0].sample) == ("a", 1)
+
+
+def who_is_asked_after_the_first(known: dict[str, Known], confidence: float = 0.97) -> list[tuple[str, int]]:
+    stages = (Stage(Complexity.MEDIUM, 1, 3, confidence),)
+    strategy = committee(brief("abc", known=known, world=World(room=1), stages=stages))
+    first = next(strategy)
+    (name,) = [call.student.name for call in first.calls]
+    second = strategy.send([reply(name, "4")])
+    return [(call.student.name, call.sample) for call in second.calls]
+
+
+def test_a_further_try_is_not_taken_where_another_student_tells_more():
+    known = {name: Known(0.7, 50.0, name, echo=0.2) for name in "abc"}
+    assert who_is_asked_after_the_first(known) == [("b", 0)]
+
+
+def test_a_further_try_is_not_taken_where_the_answer_of_everybody_once_is_wanted():
+    known = {"a": Known(0.7, 50.0, "a", echo=0.1), "b": Known(0.4, 50.0, "b"), "c": Known(0.4, 50.0, "c")}
+    assert who_is_asked_after_the_first(known) == [("a", 1)]
+    assert who_is_asked_after_the_first(known, confidence=1.0) == [("b", 0)]
+
+
+@pytest.mark.parametrize(("confidence", "calls"), [(0.97, 3), (0.9999, 2)])
+def test_once_all_were_heard_tries_are_taken_only_while_they_could_make_it_sure(
+    confidence: float, calls: int
+):
+    known = {name: Known(0.6, 50.0, name, echo=0.5) for name in "ab"}
+    two = brief("ab", known=known, stages=(Stage(Complexity.MEDIUM, 1, 6, confidence),))
+    strategy, asked = committee(two), 0
+    with pytest.raises(StopIteration):
+        batch = next(strategy)
+        while True:
+            asked += len(batch.calls)
+            batch = strategy.send(
+                [replace(reply(one.student.name, "4"), sample=one.sample) for one in batch.calls]
+            )
+    assert asked == calls

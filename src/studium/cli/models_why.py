@@ -35,7 +35,9 @@ def why(
     if json:
         write_json(told)
         return
-    write(f"kind: {told['described']}\n\n")
+    write(f"kind: {told['described']}\n")
+    shared = told["in_common"]
+    write(f"in common: {shared['commons']:.2f}; wrong answers to hit on: {shared['wrong_answers']:.1f}\n\n")
     write_table(
         (
             "",
@@ -45,6 +47,7 @@ def why(
             "90 %",
             "grades",
             "card",
+            "echo",
             "seconds",
             "of it loading",
             "nats",
@@ -54,7 +57,8 @@ def why(
     )
     note(
         "right: expected share at this kind, from grades (old ones fade), the card, and else the student's and its "
-        "tier's level; nats: what its reply would tell of which answer is right, the first to be asked"
+        "tier's level; echo: how far a further try says the same again (1: nothing new); nats: what its reply would "
+        "tell of which answer is right, the first to be asked"
     )
 
 
@@ -67,6 +71,7 @@ def _row(place: int, one: Json) -> tuple[str, ...]:
         f"{one['low']:.0%} to {one['high']:.0%}",
         f"{one['grades']:.1f}",
         "-" if one["card"] is None else f"{one['card']:.0%}",
+        "-" if one["echo"] is None else f"{one['echo']:.2f}",
         f"{one['seconds']:.2f}",
         "in memory" if one["resident"] else f"{one['load_seconds']:.2f}",
         f"{one['information']:.2f}",

@@ -107,7 +107,7 @@ class Together:
                 of_kind[pair.first, pair.second] = added(of_kind.get((pair.first, pair.second)), pair)
         self._reliability = reliability
         self._wrong = {kind: wrong_answers(self._apart(kind), guess(kind)) for kind in self._pairs}
-        self.tries = {who: one.total for who, one in tries.items()}
+        self.tries = {who: one.total for who, one in tries.items()}  # pairs of tries by (student, kind)
         self._echoes = {
             (student, kind): echo(one, reliability(student, kind), self._wrong.get(kind, guess(kind)))
             for (student, kind), one in tries.items()
@@ -119,6 +119,11 @@ class Together:
         }
         self._commons = {kind: shrunk(map(_correlation, self._apart(kind)), 0.0) for kind in self._pairs}
         self._made: dict[tuple[str, tuple[str, ...], float], InCommon] = {}
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """How many pairs of replies of different students there are, by kind of question."""
+        return {kind: sum(one.total for one in pairs.values()) for kind, pairs in self._pairs.items()}
 
     def echo(self, student: str, kind: str) -> float | None:
         """Return how strongly further tries of a student go with its first, 0 to 1; None: it was never asked twice."""

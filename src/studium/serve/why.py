@@ -12,7 +12,7 @@ from studium.fleet import Fleet
 from studium.records.models import Student
 from studium.serve.asking_order import LEAST_SECONDS, Option, asking_order, information
 from studium.serve.evidence import Panel, Source
-from studium.serve.experience import family_of
+from studium.serve.evidence_history import USUAL_WRONG_ANSWERS, InCommon
 from studium.serve.history import History
 
 
@@ -22,7 +22,8 @@ class Reason:
 
     `reliability` with `low` and `high` (90 %) is the share right expected at this kind, of which `grades` (faded)
     and `card` are the evidence, None where the card says nothing. `seconds` until it has answered, `load_seconds`
-    of that to bring it into memory. `information` is what its reply is expected to tell, in nats, asked first.
+    of that to bring it into memory. `echo`: how strongly a further try goes with its first, 0 to 1, None where that
+    was not measured. `information` is what its reply is expected to tell, in nats, asked first.
     """
 
     student: str
@@ -33,6 +34,7 @@ class Reason:
     grades: float
     card: float | None
     level: float
+    echo: float | None
     resident: bool
     seconds: float
     load_seconds: float
@@ -42,11 +44,12 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The question's kind, and the students in the order in which they would be asked."""
+    """The question's kind, what voices have in common there, and the students in the order they would be asked in."""
 
     kind: str
     described: str
     recognised: bool
+    in_common: InCommon
     students: tuple[Reason, ...]
 
 
@@ -55,10 +58,17 @@ def why(question: str, students: Sequence[Student], history: History, fleet: Fle
     found = recognise(question) if len(students) > 1 else None
     kind = history.kind(question, found.name if found else "")
     seconds = {one.name: fleet.seconds_to_answer(one) for one in students}
-    sources = {
-        one.name: Source(one.name, history.reliability.mean(one, kind), family_of(one)) for one in students
-    }
-    panel = Panel(sources, (found or OPEN_QUESTION).same, declines_count=found is None)
+    known = {one.name: history.known(one, kind) for one in students}
+    guess = getattr(found, "wrong_answers", USUAL_WRONG_ANSWERS)
+    shared = history.in_common(students, kind, guess)
+    panel = Panel(
+        {name: Source(name, one.reliability, one.family) for name, one in known.items()},
+        (found or OPEN_QUESTION).same,
+        wrong_answers=shared.wrong_answers,
+        kinship=shared.kinship,
+        commons=shared.commons,
+        declines_count=found is None,
+    )
     options = [Option(one.name, seconds[one.name], fleet.seconds_to_load(one)) for one in students]
     by_name = {one.name: one for one in students}
     resident = set(fleet.residency.resident())
@@ -66,7 +76,7 @@ def why(question: str, students: Sequence[Student], history: History, fleet: Fle
         _reason(by_name[option.name], kind, panel, history, fleet, seconds, resident)
         for option in asking_order(panel, (), options)
     ]
-    return Why(kind, history.kinds.describe(kind), found is not None, tuple(reasons))
+    return Why(kind, history.kinds.describe(kind), found is not None, shared, tuple(reasons))
 
 
 def _reason(
@@ -90,6 +100,7 @@ def _reason(
         grades=known.grades,
         card=known.card,
         level=history.reliability.level(student),
+        echo=history.known(student, kind).echo,
         resident=student.model.name in resident,
         seconds=wait_s,
         load_seconds=max(0.0, wait_s - fleet.run_seconds(student)),

@@ -13,7 +13,7 @@ from functools import partial
 from studium.records.answers import Complexity, Fate, MemberReply
 from studium.records.messages import Ask
 from studium.records.models import Student
-from studium.serve.asking_order import Option, asking_order
+from studium.serve.asking_order import LEAST_SECONDS, Option, asking_order, information
 from studium.serve.calls import Batch, Brief, Call, Stage, Strategy
 from studium.serve.evidence import Panel, Stop, sides_with, stop
 from studium.serve.strategies.deciding import decide
@@ -64,7 +64,7 @@ def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
             calibrated=brief.calibrated,
         )
 
-    voices = _voices_left(brief, stage, replies)
+    voices = _voices_left(brief, panel, stage, replies)
     while (reason := why(replies, [one.name for one in voices])) is None:
         look = brief.outlook
         options = [Option(one.name, look.seconds_to_answer(one), look.seconds_to_load(one)) for one in voices]
@@ -78,7 +78,7 @@ def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
         later = Counter(order) - Counter(call.student.name for call in calls)
         decided = partial(_decided, why, tuple(replies), calls, tuple(later.elements()))
         replies += yield Batch(calls, decided)
-        voices = _voices_left(brief, stage, replies)
+        voices = _voices_left(brief, panel, stage, replies)
     if reason is Stop.SPENT:
         return True
     return reason is Stop.SURE or judge(brief, replies, ()).confidence >= stage.confidence
@@ -120,8 +120,8 @@ def _decided(
     return why([*before, *got], [*speaking, *later]) in (Stop.SETTLED, Stop.SURE)
 
 
-def _voices_left(brief: Brief, stage: Stage, replies: Sequence[MemberReply]) -> list[Student]:
-    """Return who may still speak in this stage, once for every try: those not heard, then tries of those that vary."""
+def _voices_left(brief: Brief, panel: Panel, stage: Stage, replies: Sequence[MemberReply]) -> list[Student]:
+    """Return who may still speak in this stage, once for every try: those not heard, then tries that are worth it."""
     tries = Counter(reply.student for reply in replies)
     dumb = {reply.student for reply in replies if reply.fate is not Fate.ANSWERED}
     allowed = brief.students[: stage.max_students]
@@ -129,8 +129,36 @@ def _voices_left(brief: Brief, stage: Stage, replies: Sequence[MemberReply]) -> 
     if len(brief.students) == 1:
         return [one for one in allowed if one.name not in dumb] * room
     fresh = [one for one in allowed if not tries[one.name]]
+    # Where only certainty counts, the answer is the one that all of them, each once, would have given.
+    if not room or stage.confidence >= 1.0:
+        return fresh if room else []
     varied = [one for one in allowed if tries[one.name] and brief.known[one.name].echo is not None]
-    return [*fresh, *(one for one in varied if one.name not in dumb)] if room else []
+    again = [one for one in varied if one.name not in dumb]
+    return [*fresh, *_worth_it(brief, panel, stage, replies, fresh, again)]
+
+
+def _worth_it(
+    brief: Brief,
+    panel: Panel,
+    stage: Stage,
+    replies: Sequence[MemberReply],
+    fresh: Sequence[Student],
+    again: Sequence[Student],
+) -> list[Student]:
+    """Return whose further try beats mixing: it tells more per second than any student that was not heard.
+
+    Where all were heard, whoever may still bring the confidence that is asked for.
+    """
+    if not fresh:
+        best = panel.most_probable(replies, [one.name for one in again]) if again else 0.0
+        return list(again) if brief.calibrated(best) >= stage.confidence else []
+
+    def telling(one: Student) -> float:
+        seconds = max(LEAST_SECONDS, brief.outlook.seconds_to_answer(one))
+        return information(panel, replies, one.name) / seconds
+
+    mixing = max(map(telling, fresh))
+    return [one for one in again if telling(one) > mixing]
 
 
 def _calls(brief: Brief, names: Sequence[str], replies: Sequence[MemberReply]) -> tuple[Call, ...]:
