@@ -1,0 +1,1 @@
+"""Tools that students may use; so far the one place where code written by a model runs."""
