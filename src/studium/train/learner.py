@@ -141,7 +141,7 @@ def optimisers_of(model: Any, settings: Optimiser) -> "list[torch.optim.Optimize
     import torch
 
     named = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
-    matrices = [one for name, one in named if one.ndim == 2 and "embed" not in name and "lm_head" not in name]
+    matrices = [one for name, one in named if one.ndim == 2 and "embed" not in name and "_head" not in name]
     decay, rate = settings.weight_decay, settings.rate
     if settings.name == "paged_adamw_8bit":
         return _marked([_eight_bit(model, settings)])

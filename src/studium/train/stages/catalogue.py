@@ -1,4 +1,4 @@
-"""Which stages there are. A stage is a module with `Options`, its recipe's dataclass, and `run(options, folder, say)`."""
+"""Which stages there are: each a module with `Options`, its recipe's dataclass, and `run(options, folder, say)`."""
 
 from collections.abc import Callable
 from difflib import get_close_matches

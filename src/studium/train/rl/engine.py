@@ -1,0 +1,233 @@
+"""The engine: draw replies, give every token an advantage, take a step along one loss. It does not know algorithms.
+
+A stage hands in where prompts come from, what a reply is worth and, for PPO, a value head; SRL, GRPO, PPO, weighted
+imitation and distillation differ in nothing else. Rows that are given rather than drawn (old skills to replay, expert
+steps to imitate) are in the same batch as tokens of advantage 1.
+
+Axes: B rows, T targets (tokens but the first), S tokens.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from random import Random
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from studium.domains.protocol import Problem
+from studium.train.course import RowLoss, StepDone
+from studium.train.learner import Learner
+from studium.train.rl.advantages import Spread, group_relative
+from studium.train.rl.batch import Batch, batch_of
+from studium.train.rl.losses import Normalise, Policy, clipped_surrogate, kl_estimate, policy_of
+from studium.train.rl.options import RlRecipe
+from studium.train.rl.rollouts import Group, Repair, Roller, Rollouts
+from studium.train.rl.samplers import ModelSampler
+from studium.train.rows import Row, encode
+from studium.train.solving import Solver
+
+if TYPE_CHECKING:
+    import torch
+
+# Rows of one backward pass: more need memory, fewer are slower.
+_ROWS_AT_ONCE = 64
+
+
+@dataclass
+class Passes:
+    """An endless walk through rows, shuffled anew for each pass; its place is one number, so it resumes exactly."""
+
+    rows: Sequence[Row]
+    seed: int
+    place: int = 0
+
+    def take(self, number: int) -> list[Row]:
+        """Return the next `number` rows; none where there are no rows."""
+        taken = [self._at(self.place + at) for at in range(number if self.rows else 0)]
+        self.place += len(taken)
+        return taken
+
+    def _at(self, place: int) -> Row:
+        lap, position = divmod(place, len(self.rows))
+        if lap != getattr(self, "_lap", None):
+            self._lap = lap
+            self._order = Random(f"{self.seed}/{lap}").sample(range(len(self.rows)), len(self.rows))
+        return self.rows[self._order[position]]
+
+
+class PolicyStage:
+    """A stage of the engine. `given` are rows imitated besides, `share` of the loss; `repair` may mend a dull group."""
+
+    def __init__(
+        self,
+        recipe: RlRecipe,
+        learner: Learner,
+        roller: Roller,
+        prompts: Sequence[Row],
+        *,
+        steps: int,
+        validation: Sequence[Problem] = (),
+        given: Sequence[Row] = (),
+        share: float = 0.0,
+        repair: Repair = lambda group: None,
+    ) -> None:
+        self.steps = steps
+        self.learner = learner
+        self._recipe = recipe
+        self._roller = roller
+        self._prompts = Passes(prompts, recipe.seed)
+        self._given = Passes(given, recipe.seed + 1)
+        self._share = share if given else 0.0
+        self._repair = repair
+        self._validation = validation
+        tokenizer = learner.loaded.tokenizer
+        self._tokenizer = tokenizer
+        assert isinstance(tokenizer.pad_token_id, int)
+        self._pad = tokenizer.pad_token_id
+        sampler = ModelSampler(learner.model, tokenizer)
+        most = recipe.draws.most_tokens
+        self._solver = Solver(sampler, tokenizer, most if recipe.thinks else recipe.max_tokens, recipe.thinks)
+        anchored = recipe.objective.kl > 0
+        self._reference: Any = deepcopy(learner.model).eval() if anchored else None
+
+    def step(self, number: int, allow: Callable[[Mapping[str, float]], bool]) -> StepDone:
+        """Draw, and learn from what was drawn."""
+        recipe = self._recipe
+        rollouts = self._roller.fill(
+            self._prompts.take, recipe.batch, seed=recipe.seed * 1_000_003 + number, repair=self._repair
+        )
+        told = _told(rollouts)
+        drawn_rows = recipe.batch * recipe.draws.each
+        given = self._given.take(
+            round(drawn_rows * self._share / (1 - self._share)) if self._share < 1 else drawn_rows
+        )
+        if not rollouts.groups and not given:
+            # Nothing to learn from: said as it is, and no step is taken.
+            return StepDone({"loss": 0.0, **told, "updated": 0.0})
+        batch = self.batch(rollouts.groups, given)
+        metrics = self._learn(number, batch, allow)
+        rows = zip(batch.row_ids, batch.rewards, strict=False)
+        return StepDone({**metrics, **told, "updated": 1.0}, [RowLoss(one, -reward) for one, reward in rows])
+
+    def batch(self, groups: Sequence[Group], given: Sequence[Row]) -> Batch:
+        """Return drawn groups with their advantages, and given rows, as one batch."""
+        objective = self._recipe.objective
+        spread: Spread = "std" if objective.spread == "std" else "none"
+        how: Normalise = {"sequence": "sequence", "token": "token"}.get(objective.normalise, "constant")  # pyright: ignore[reportAssignmentType]
+        return batch_of(
+            groups,
+            [group_relative(group.rewards, spread=spread) for group in groups],
+            [encode(self._tokenizer, row) for row in given],
+            pad=self._pad,
+            normalise=how,
+            constant=float(self._recipe.draws.most_tokens),
+            given_share=self._share,
+        )
+
+    def losses(self, batch: Batch, told: dict[str, list[float]]) -> "Iterator[torch.Tensor]":
+        """Yield the loss of a batch in parts whose sum it is, each with a graph of its own."""
+        objective = self._recipe.objective
+        for first in range(0, len(batch.ids_BS), _ROWS_AT_ONCE):
+            part = batch.part(slice(first, first + _ROWS_AT_ONCE))
+            policy = self.policy(part)
+            before_BT = policy.logprobs_BT.detach() if part.old_BT is None else part.old_BT
+            loss_BT = clipped_surrogate(
+                policy.logprobs_BT,
+                before_BT,
+                part.advantages_BT,
+                clip_low=objective.clip_low,
+                clip_high=objective.clip_high,
+            )
+            free_BT = part.trained_BT & part.drawn_B[:, None]
+            if self._reference is not None:
+                kl_BT = kl_estimate(policy.logprobs_BT, self._reference_of(part)) * free_BT
+                loss_BT = loss_BT + objective.kl * kl_BT
+                told["kl"].append(float(kl_BT[free_BT].mean()) if free_BT.any() else 0.0)
+            if objective.entropy:
+                loss_BT = loss_BT - objective.entropy * policy.entropy_BT * free_BT
+            if free_BT.any():
+                told["entropy"].append(float(policy.entropy_BT[free_BT].mean().detach()))
+                ratio_BT = (policy.logprobs_BT.detach() - before_BT)[free_BT].exp()
+                outside = (ratio_BT < 1 - objective.clip_low) | (ratio_BT > 1 + objective.clip_high)
+                told["clipped"].append(float(outside.float().mean()))
+            yield (part.weights_BT * (loss_BT + self.beside(part, policy, told))).sum()
+
+    def policy(self, part: Batch) -> Policy:
+        return policy_of(
+            self.learner.model, part.ids_BS, part.seen_BS, temperature=self._recipe.draws.temperature
+        )
+
+    def beside(self, part: Batch, policy: Policy, told: dict[str, list[float]]) -> "torch.Tensor | float":
+        """Return what an algorithm adds to the loss per token; nothing here."""
+        return 0.0
+
+    def validate(self) -> Mapping[str, float]:
+        if not self._validation:
+            return {}
+        scores = [one.score for (one,) in self._solver.solve(self._validation)]
+        known = [score for score in scores if score is not None]
+        return {"score": fmean(known), "scored": float(len(known))} if known else {}
+
+    def lower_rate(self, factor: float) -> None:
+        self.learner.lower_rate(factor)
+
+    def state(self) -> dict[str, Any]:
+        return {"learner": self.learner.state(), "prompts": self._prompts.place, "given": self._given.place}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.learner.restore(state["learner"])
+        self._prompts.place, self._given.place = state["prompts"], state["given"]
+
+    def keep(self) -> Any:
+        return self.learner.keep()
+
+    def use(self, kept: Any) -> None:
+        self.learner.use(kept)
+
+    def _learn(
+        self, number: int, batch: Batch, allow: Callable[[Mapping[str, float]], bool]
+    ) -> dict[str, float]:
+        objective = self._recipe.objective
+        told: dict[str, list[float]] = {"kl": [], "entropy": [], "clipped": []}
+        if objective.passes * objective.parts > 1:
+            batch = batch._replace(old_BT=self._old(batch))
+        metrics: dict[str, float] = {}
+        for _ in range(objective.passes):
+            for part in batch.parts(objective.parts):
+                metrics = self.learner.update(number, self.losses(part, told), allow)
+        return metrics | {name: fmean(values) for name, values in told.items() if values}
+
+    def _old(self, batch: Batch) -> "torch.Tensor":
+        import torch
+
+        starts = range(0, len(batch.ids_BS), _ROWS_AT_ONCE)
+        whole_BT = torch.zeros_like(batch.weights_BT)
+        with torch.no_grad():
+            for first in starts:
+                rows = slice(first, first + _ROWS_AT_ONCE)
+                part_BT = self.policy(batch.part(rows)).logprobs_BT
+                whole_BT[rows, : part_BT.shape[1]] = part_BT
+        return whole_BT
+
+    def _reference_of(self, part: Batch) -> "torch.Tensor":
+        import torch
+
+        with torch.no_grad():
+            temperature = self._recipe.draws.temperature
+            return policy_of(self._reference, part.ids_BS, part.seen_BS, temperature=temperature).logprobs_BT
+
+
+def _told(rollouts: Rollouts) -> dict[str, float]:
+    """Return what people want to know of a step's draws."""
+    drawn = [draw for group in rollouts.groups for draw in group.draws]
+    return {
+        "reward": rollouts.reward,
+        "groups": float(len(rollouts.groups)),
+        "groups_drawn": float(rollouts.seen),
+        "groups_solved": float(rollouts.solved),
+        "groups_failed": float(rollouts.failed),
+        "groups_unscored": float(rollouts.unscored),
+        "tokens_drawn": float(rollouts.tokens),
+        "reply_tokens": fmean(len(one.tokens) for one in drawn) if drawn else 0.0,
+        "cut_off": fmean(not one.ended for one in drawn) if drawn else 0.0,
+    }
