@@ -19,6 +19,9 @@ _GROUPED_NUMBER = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 def final_answer(reply: str) -> str | None:
     """Return the last answer a reply states, as written, or None where it states none."""
+    folded = reply.casefold()
+    if "answer" not in folded and "\\boxed" not in folded:  # cheaper than to look for each pattern
+        return None
     for pattern in (_ANSWER_LINE, _BOXED, _ANSWER_IS):
         found = pattern.findall(reply)
         if found:

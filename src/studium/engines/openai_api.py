@@ -274,7 +274,7 @@ class OpenAIApiEngine:
 
     def _session(self) -> aiohttp.ClientSession:
         if self._open_session is None:
-            self._open_session = aiohttp.ClientSession()
+            self._open_session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         return self._open_session
 
 

@@ -25,16 +25,20 @@ class Expectation:
     def __init__(self, residency: Residency, key: int) -> None:
         self._residency = residency
         self._key = key
+        self._expects = False
 
     def change(self, coming: Sequence[Coming]) -> None:
         """Say what is to come now, instead of what was said before."""
+        if not coming and not self._expects:
+            return
+        self._expects = bool(coming)
         self._residency.announce(
             self._key, [(one.student.model, max(0.0, one.in_s), one.probability) for one in coming]
         )
 
     def withdraw(self) -> None:
         """Expect nothing more; a load that only this caller wanted is stopped."""
-        self._residency.announce(self._key, ())
+        self.change(())
 
     def __enter__(self) -> "Expectation":
         return self

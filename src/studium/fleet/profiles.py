@@ -135,7 +135,7 @@ class Profiles:
     def loaded(self, model: ModelSpec, *, seconds: float, peak_bytes: int | None, device: str = "") -> None:
         """Learn from a load that ended well."""
         profile = _with_peak(self.of(model, device), peak_bytes)
-        self._learn(replace(profile, loads=profile.loads + 1), {Quantity.LOAD_SECONDS: seconds})
+        self._learn(profile, {Quantity.LOAD_SECONDS: seconds}, loads=profile.loads + 1)
 
     def ran_out(self, model: ModelSpec, *, reserved_bytes: int, device: str = "") -> None:
         """Learn that a load ran out of memory although `reserved_bytes` were there for it: it needs more.
@@ -169,23 +169,23 @@ class Profiles:
             measured[Quantity.MEMORY_BYTES] = run.memory_bytes
         if run.success:
             measured |= _speeds(run, generate_seconds, first_token_s)
-        profile = replace(
+        self._learn(
             profile,
+            measured,
             runs=profile.runs + 1,
             failures=profile.failures + (not run.success),
             recent_failures=RUNS_KEPT * profile.recent_failures + (not run.success),
             recent_successes=RUNS_KEPT * profile.recent_successes + run.success,
         )
-        self._learn(profile, measured)
 
-    def _learn(self, profile: ModelProfile, measured: Mapping[Quantity, float]) -> None:
+    def _learn(self, profile: ModelProfile, measured: Mapping[Quantity, float], **counts: float) -> None:
         spreads = dict(profile.spreads)
         for quantity, value in measured.items():
             if not (math.isfinite(value) and value > 0):
                 log.warning("%s: a %s of %r is no measurement: ignored", profile.name, quantity, value)
                 continue
             spreads[quantity] = learned(profile.spread(quantity), value, self._prior(profile, quantity))
-        self._keep(replace(profile, spreads=spreads))
+        self._keep(replace(profile, spreads=spreads, **counts))
 
     def _prior(self, profile: ModelProfile, quantity: Quantity) -> Prior:
         """What others taught, at most REVIEWED observations old where the model's own count for more."""

@@ -54,7 +54,10 @@ class Query:
         """The last thing the user said: what is recognised, compared and logged."""
         if self.prompt is not None:
             return self.prompt
-        return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return message.content
+        return ""
 
 
 class Fate(StrEnum):

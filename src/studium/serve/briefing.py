@@ -29,6 +29,7 @@ from studium.serve.strategies import STRATEGIES
 from studium.serve.team import AUTO, COURIER, MASTER, VIRTUAL_MODELS, Team
 
 _RANKS = tuple(Complexity)
+_COMPLEXITIES = {one.value: one for one in Complexity}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,14 @@ class FleetOutlook:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What a query is about, how far asking may go, and who could answer. `chosen`: the caller said how far."""
+    """What a query is about, how far asking may go, and who could answer.
 
+    `forced` is the strategy that the caller chose or implied, else empty; `alone`: there is one student, asked by name,
+    so that nothing is to be weighed (it may still be refined); `chosen`: the caller said how far.
+    """
+
+    forced: str
+    alone: bool
     domain: Domain
     recognised: bool
     parts: tuple[str, ...]
@@ -110,11 +117,19 @@ class Briefing:
         self._governor = governor
         self._team = team
         self._limits = limits
+        self._stages = {
+            (most, chosen): _stages(limits, most, chosen=chosen)
+            for most in limits
+            for chosen in (True, False)
+        }
         self._experience = experience
         self._default = default
 
-    def choose(self, query: Query) -> Choice:
-        """Decide about a query. Raises BadRequest, UnknownModel or OperatorError."""
+    def choose(self, query: Query, *, live: bool = False) -> Choice:
+        """Decide about a query. Raises BadRequest, UnknownModel or OperatorError.
+
+        `live`: what is said is wanted word by word.
+        """
         if not query.question.strip():
             raise BadRequest("the question is empty", expected="a message from the user with some text")
         if query.strategy and query.strategy not in STRATEGIES:
@@ -124,26 +139,29 @@ class Briefing:
         read = self._read(query)
         decision = self._decide(query, read)
         least = read.limits.min_students if decision.strategy == "committee" and read.chosen else 1
-        brief = self._brief(query, read, decision)
+        brief = self._brief(query, read, decision, live=live)
         return Choice(decision, read.limits, brief, read.domain, read.outlook.deadline, least)
 
     def _read(self, query: Query) -> _Reading:
         """Find out what a query is about and who could answer it, the best first."""
         students = self._candidates(query)
         domain, recognised = _domain_of(query, students)
-        whole = recognised or _has_form(query) or _forced(query) not in ("", "clone_dispatch")
+        forced = query.strategy or _implied(query)
+        whole = recognised or _has_form(query) or forced not in ("", "clone_dispatch")
         parts = () if whole else parts_of(query.question, _is_recognised)
-        wanted = query.complexity or _named(query.model) or self._default
+        wanted = query.complexity or _COMPLEXITIES.get(query.model) or self._default
         most = wanted or ceiling(query.question, recognised=recognised, num_parts=len(parts))
         limits = self._limits[most]
         kind = self._experience.kind(query.question, domain.name if recognised else "")
-        named = _named_one(query, students)
-        others = self._team.refiners if named else self._team.playing_parts
+        alone = len(students) == 1 and forced == "single"
+        others = self._team.refiners if alone else self._team.playing_parts
         asked = {one.name: one for one in (*students, *others)}
         known = {name: self._experience.known(one, kind) for name, one in asked.items()}
         deadline = time.monotonic() + (query.timeout_s or limits.question_timeout_s)
         wrong_answers = getattr(domain, "wrong_answers", USUAL_WRONG_ANSWERS)
         return _Reading(
+            forced,
+            alone,
             domain,
             recognised,
             parts,
@@ -158,7 +176,7 @@ class Briefing:
         )
 
     def _decide(self, query: Query, read: _Reading) -> Decision:
-        if _named_one(query, read.ranked):
+        if read.alone:
             why = "one student was named"
             cost_usd = self._foreseen_usd(read.ranked[0], query)
             return Decision("single", read.most, why, (Considered("single", None, why, cost_usd=cost_usd),))
@@ -185,19 +203,19 @@ class Briefing:
             courier=self._team.parts.courier,
             master=self._team.parts.master,
             judge=bool(self._team.parts.judge),
-            forced=_forced(query),
+            forced=read.forced,
             most_usd=self._governor.settings.usd_per_request if self._governor else None,
             available=STRATEGIES,
         )
         return selector.select(now)
 
-    def _brief(self, query: Query, read: _Reading, decision: Decision) -> Brief:
+    def _brief(self, query: Query, read: _Reading, decision: Decision, *, live: bool) -> Brief:
         number = 1 if decision.strategy == "single" else read.limits.max_students
         domain = read.domain
         return Brief(
             students=tuple(read.ranked[:number]),
             reserves=tuple(read.ranked[number:]),
-            ask=self._ask(query, read.ranked, read.limits),
+            ask=self._ask(query, read.ranked, read.limits, live=live),
             question=query.question,
             domain=domain.name,
             kind=read.kind,
@@ -205,7 +223,7 @@ class Briefing:
             same=domain.same,
             extract=domain.extract,
             known=read.known,
-            stages=self._stages(read.most, chosen=read.chosen),
+            stages=self._stages[read.most, read.chosen],
             outlook=read.outlook,
             parts=read.parts,
             judge=self._team.playing("judge"),
@@ -223,6 +241,8 @@ class Briefing:
         """Return what asking a student would usually cost: an answer as long as its answers were, or as it may be."""
         if self._governor is None or not self._governor.is_paid(student.model):
             return 0.0
+        if not self._governor.has_price(student.model):
+            return None
         usual = self._fleet.profiles.median(student.model, Quantity.TOKENS_PER_ANSWER)
         tokens = query.sampling.max_tokens or usual or self._governor.settings.max_tokens
         return self._governor.foreseen_usd(student.model, query.question, tokens)
@@ -246,6 +266,8 @@ class Briefing:
 
     def _ranked(self, students: Sequence[Student], known: Mapping[str, Known]) -> list[Student]:
         """Order students by what they are known to be good at, then by who is in memory already."""
+        if len(students) == 1:
+            return list(students)
         resident = set(self._fleet.residency.resident())
         return sorted(
             students,
@@ -257,25 +279,13 @@ class Briefing:
             ),
         )
 
-    def _stages(self, most: Complexity, *, chosen: bool) -> tuple[Stage, ...]:
-        """Return the bounds asking goes through: one stage as the caller chose, else from the smallest on."""
-        steps = [most] if chosen else _RANKS[: _RANKS.index(most) + 1]
-        return tuple(
-            Stage(
-                step,
-                self._limits[step].min_students if chosen else 1,
-                self._limits[step].max_students,
-                self._limits[step].confidence,
-            )
-            for step in steps
-        )
-
-    def _ask(self, query: Query, students: Sequence[Student], limits: EnsembleLimits) -> Ask:
+    def _ask(self, query: Query, students: Sequence[Student], limits: EnsembleLimits, *, live: bool) -> Ask:
         """What every student is asked. A vote wants log-probabilities, where all who may vote can give them."""
-        top_logprobs = query.top_logprobs
-        able = all(self._fleet.engines[one.model.engine].capabilities.logprobs for one in students)
-        if top_logprobs is None and able and len(students) > 1:
-            top_logprobs = 0
+        top_logprobs, several = query.top_logprobs, len(students) > 1
+        if several and top_logprobs is None:
+            engines = self._fleet.engines
+            able = all(engines[one.model.engine].capabilities.logprobs for one in students)
+            top_logprobs = 0 if able else None
         messages, prompt = query.messages, query.prompt
         if prompt is not None and query.model in VIRTUAL_MODELS:
             messages, prompt = (Message("user", prompt),), None
@@ -287,7 +297,24 @@ class Briefing:
             json_schema=query.json_schema,
             grammar=query.grammar,
             timeout_s=limits.student_timeout_s,
+            live=live or several,  # of a committee's late members, what they had said is worth having
         )
+
+
+def _stages(
+    limits: Mapping[Complexity, EnsembleLimits], most: Complexity, *, chosen: bool
+) -> tuple[Stage, ...]:
+    """Return the bounds asking goes through: one stage as the caller chose, else from the smallest on."""
+    steps = [most] if chosen else [step for step in _RANKS[: _RANKS.index(most) + 1] if step in limits]
+    return tuple(
+        Stage(
+            step,
+            limits[step].min_students if chosen else 1,
+            limits[step].max_students,
+            limits[step].confidence,
+        )
+        for step in steps
+    )
 
 
 def _domain_of(query: Query, students: Sequence[Student]) -> tuple[Domain, bool]:
@@ -312,21 +339,8 @@ def _check_of(domain: Domain) -> Callable[[str, str], float | None] | None:
     return domain.check if isinstance(domain, ChecksQuestions) else None
 
 
-def _named_one(query: Query, students: Sequence[Student]) -> bool:
-    """Whether one student was asked for by name, so that there is nothing to weigh. It may still be refined."""
-    return len(students) == 1 and _forced(query) == "single"
-
-
-def _forced(query: Query) -> str:
-    return query.strategy or _implied(query)
-
-
 def _implied(query: Query) -> str:
     """Return the strategy that naming a student, or several, means; empty where the choice is ours."""
-    if query.model not in (AUTO, *Complexity):
+    if query.model != AUTO and query.model not in _COMPLEXITIES:
         return "single"
     return "committee" if len(query.students) > 1 else ""
-
-
-def _named(model: str) -> Complexity | None:
-    return Complexity(model) if model in tuple(Complexity) else None

@@ -114,14 +114,18 @@ class Driver:
 
         `got` receives the replies in the order of the calls.
         """
+        yield Progress(batch.note or f"asking {', '.join(call.student.name for call in batch.calls)}")
+        if len(batch.calls) == 1 and not batch.live:  # nothing goes on beside it
+            got.append(await self._make_call(batch.calls[0]))
+            yield Progress(_describe(got[-1]), got[-1])
+            return
         events: asyncio.Queue[_Event] = asyncio.Queue()
         tasks = [
-            asyncio.create_task(self._make_call(number, call, events, live=batch.live))
+            asyncio.create_task(self._tell_call(number, call, events, live=batch.live))
             for number, call in enumerate(batch.calls)
         ]
         heard: dict[int, MemberReply] = {}
         try:
-            yield Progress(batch.note or f"asking {', '.join(call.student.name for call in batch.calls)}")
             while len(heard) < len(tasks):
                 event = await events.get()
                 if isinstance(event, Delta):
@@ -139,23 +143,26 @@ class Driver:
                 await asyncio.gather(*going, return_exceptions=True)
         got += [heard.get(number) or _not_needed(call) for number, call in enumerate(batch.calls)]
 
-    async def _make_call(
+    async def _tell_call(
         self, number: int, call: Call, events: "asyncio.Queue[_Event]", *, live: bool
     ) -> None:
+        reply = await self._make_call(call, events if live else None)
+        # Told only now, when the seat is given back and the run recorded: who hears it may cancel this task.
+        events.put_nowait((number, reply))
+
+    async def _make_call(self, call: Call, live: "asyncio.Queue[_Event] | None" = None) -> MemberReply:
         began = time.monotonic()
-        heard = await self._hear(call, events, live=live)
+        heard = await self._hear(call, live)
         if isinstance(heard.error, EngineDied) and not heard.said:
             # Its process was gone before we came, killed while it idled: it is loaded anew, once.
-            heard = await self._hear(call, events, live=live)
-        # Told only now, when the seat is given back and the run recorded: who hears it may cancel this task.
+            heard = await self._hear(call, live)
         seconds = time.monotonic() - began
         if heard.reply is not None:
-            events.put_nowait((number, self._read(call, heard.reply, seconds)))
-        else:
-            error = heard.error or StudiumBug(f"{call.student.name} ended without a reply")
-            events.put_nowait((number, self._failed(call, error, heard.said, seconds)))
+            return self._read(call, heard.reply, seconds)
+        error = heard.error or StudiumBug(f"{call.student.name} ended without a reply")
+        return self._failed(call, error, heard.said, seconds)
 
-    async def _hear(self, call: Call, events: "asyncio.Queue[_Event]", *, live: bool) -> "_Heard":
+    async def _hear(self, call: Call, live: "asyncio.Queue[_Event] | None") -> "_Heard":
         """Let a student speak once, within its limit and the question's; never raises what went wrong."""
         student, ask = call.student, call.ask or self._ask
         said: list[str] = []
@@ -177,8 +184,8 @@ class Driver:
                             reply = piece
                             continue
                         said.append(piece.text)
-                        if live:
-                            events.put_nowait(Delta(piece.text, piece.logprobs))
+                        if live is not None:
+                            live.put_nowait(Delta(piece.text, piece.logprobs))
         except TimeoutError:
             error = EngineTimeout(
                 f"{student.name} gave no whole answer within {limit_s:.0f} s",
@@ -273,14 +280,16 @@ def _with_backlog(delta: Delta, events: "asyncio.Queue[_Event]") -> Delta:
     return Delta("".join(one.text for one in backlog), logprobs)
 
 
+_BECAME = {
+    Fate.ANSWERED: "answered {0.answer}",
+    Fate.ABSTAINED: "says it cannot answer that",
+    Fate.UNREADABLE: "gave no answer that could be read",
+    Fate.LATE: "was too late",
+    Fate.FAILED: "failed: {0.error}",
+    Fate.NOT_NEEDED: "was not needed",
+    Fate.REFUSED: "was not asked: {0.error}",
+}
+
+
 def _describe(reply: MemberReply) -> str:
-    said = {
-        Fate.ANSWERED: f"answered {reply.answer}",
-        Fate.ABSTAINED: "says it cannot answer that",
-        Fate.UNREADABLE: "gave no answer that could be read",
-        Fate.LATE: "was too late",
-        Fate.FAILED: f"failed: {reply.error}",
-        Fate.NOT_NEEDED: "was not needed",
-        Fate.REFUSED: f"was not asked: {reply.error}",
-    }
-    return f"{reply.student} {said[reply.fate]} ({reply.seconds:.1f} s)"
+    return f"{reply.student} {_BECAME[reply.fate].format(reply)} ({reply.seconds:.1f} s)"

@@ -89,18 +89,15 @@ class Ensemble:
 
     async def _computed(self, query: Query, *, live: bool) -> AsyncGenerator[AnswerEvent, None]:
         began = time.monotonic()
-        choice = self._briefing.choose(query)
+        choice = self._briefing.choose(query, live=live)
         brief = choice.brief
-        # Of a committee's late members, what they had said is worth having.
-        ask = replace(brief.ask, live=live or len(brief.students) + len(brief.reserves) > 1)
-        brief = replace(brief, ask=ask)
         strategy = STRATEGIES[choice.decision.strategy](brief)
         if refiners := self._refining.refiners(query, self.team):
             strategy = refined(strategy, brief, refiners)
         bill = self._governor.bill(query.session) if self._governor else None
         driver = Driver(
             self._fleet,
-            ask,
+            brief.ask,
             extract=brief.extract,
             deadline=choice.deadline,
             model_timeout_s=choice.limits.student_timeout_s,

@@ -130,7 +130,7 @@ class Panel:
         leading = next((one for one in self.groups(replies) if one.answer is not None), None)
         answer = leading.answer if leading else ""
         for number in range(1, len(left)):
-            agreeing = [sides_with(name, answer or "") for name in left[:number]]
+            agreeing = self.siding(replies, left[:number], answer or "")
             if self.settled([*replies, *agreeing], left[number:]):
                 return number
         return len(left)
@@ -143,13 +143,17 @@ class Panel:
         answer = next((one.answer for one in self.groups(replies) if one.answer is not None), None)
         if answer is None and not left:
             return 0.0
-        agreeing = [sides_with(name, answer or "") for name in left]
+        agreeing = self.siding(replies, left, answer or "")
         return max(one.probability for one in self.groups([*replies, *agreeing]) if one.answer is not None)
 
-    def marginal(self, members: Sequence[MemberReply], name: str, *, declining: bool = False) -> float:
-        """Return what one more voice of this student, at its ceiling, would add to a group of these replies."""
-        more = (name, self.ceiling(name, declining=declining))
-        return max(0.0, self._joined(members, [more]) - self._joined(members, []))
+    def siding(self, replies: Sequence[MemberReply], names: Sequence[str], answer: str) -> list[MemberReply]:
+        """Return what these would say in support of an answer: without a doubt, or as sure as they were before."""
+        return [replace(sides_with(name, answer), confidence=_surest(replies, name)) for name in names]
+
+    def marginal(self, members: Sequence[MemberReply], more: MemberReply) -> float:
+        """Return what one more reply would add to a group of these replies."""
+        voice = (more.student, self.weight(more))
+        return max(0.0, self._joined(members, [voice]) - self._joined(members, []))
 
     def _vote(self, chance: float) -> float:
         chance = inside(chance)
@@ -194,8 +198,11 @@ class Panel:
 
     def _joined(self, members: Sequence[MemberReply], more: Sequence[Voice]) -> float:
         """Return what these say together: samples make up students, students families, and families the whole."""
+        voices = [*((one.student, self.weight(one)) for one in members), *more]
+        if len(voices) == 1:
+            return voices[0][1]
         students: dict[str, list[float]] = {}
-        for name, weight in [*((one.student, self.weight(one)) for one in members), *more]:
+        for name, weight in voices:
             students.setdefault(name, []).append(weight)
         families: dict[tuple[str, bool], list[float]] = {}
         for name, weights in students.items():
@@ -258,6 +265,13 @@ def effective(number: int, correlation: float) -> float:
 def sides_with(name: str, answer: str) -> MemberReply:
     """Return the reply of a student that gave this answer without any doubt: what could be said, not what was."""
     return MemberReply(name, Fate.ANSWERED, answer=answer, confidence=1.0)
+
+
+def _surest(replies: Sequence[MemberReply], name: str) -> float:
+    """Return how sure a student was at most when it answered before; 1 where it has not spoken or did not say."""
+    said = [one.confidence for one in replies if one.student == name and one.fate is Fate.ANSWERED]
+    told = [one for one in said if one is not None]
+    return max(told) if told and len(told) == len(said) else 1.0
 
 
 def inside(probability: float) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from typing import Any, NamedTuple
 
 from studium.config.schema import GovernorConfig, PriceConfig
@@ -95,6 +96,7 @@ class Governor:
         self._spending = spending
         self._configured = configured
         self._paid = paid or {}
+        self._bills = map(f"{secrets.token_hex(8)}-{{}}".format, count())
         self._teller: Teller | None = None
         self._overrides: Mapping[str, str] = {}
         self.settings = configured
@@ -114,7 +116,7 @@ class Governor:
 
     def bill(self, session: str = "") -> Bill:
         """Return a new bill: one for each question."""
-        return Bill(secrets.token_hex(8), session)
+        return Bill(next(self._bills), session)
 
     def allow(
         self, student: str, model: ModelSpec, ask: Ask, *, bill: Bill | None = None, on_gpu: bool = False
@@ -134,6 +136,10 @@ class Governor:
     def is_paid(self, model: ModelSpec) -> bool:
         """Say whether asking a model may cost money."""
         return model.engine in self._paid
+
+    def has_price(self, model: ModelSpec) -> bool:
+        """Say whether the configuration tells what a paid model costs."""
+        return model.source in self._paid[model.engine]
 
     def foreseen_usd(self, model: ModelSpec, question: str, completion_tokens: float) -> float | None:
         """Return what a call of a paid model would usually cost in US dollars; None where its price is not known.

@@ -4,7 +4,6 @@ Queued behind the request's back. Old ones are removed by age, then by size, the
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -12,7 +11,7 @@ from sqlalchemy import Engine, delete, func, select
 
 from studium.records.grades import KeptAnswer, KeptMember
 from studium.store import schema
-from studium.store.writer import BatchWriter, Row
+from studium.store.writer import BatchWriter, Newest, Row
 
 _TIDY_AT_ONCE = 500
 
@@ -26,7 +25,7 @@ class AnswerLog:
 
     def keep(self, answer: KeptAnswer) -> None:
         """Queue one answer."""
-        members = orjson.dumps([asdict(one) for one in answer.members]).decode()
+        members = orjson.dumps(answer.members).decode()
         size = len(members) + len(answer.question) + len(answer.text)
         self._writer.add(Row(schema.answers, {**answer.as_row(), "members": members, "bytes": size}))
 
@@ -56,7 +55,7 @@ class AnswerLog:
     def save_kind(self, name: str, size: int, body: Mapping[str, Any]) -> None:
         """Queue a kind of question as it is now."""
         values = {"name": name, "size": size, "body": orjson.dumps(body).decode()}
-        self._writer.add(Row(schema.question_kinds, values, key="name"))
+        self._writer.add(Newest(schema.question_kinds, "name", name, lambda: values))
 
     def kinds(self) -> list[tuple[str, int, Mapping[str, Any]]]:
         """Return the kinds kept, as they were saved: name, size and body."""

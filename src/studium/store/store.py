@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from studium.store.grades import GradeLog
 from studium.store.profiles import profile_row, read_profiles
 from studium.store.replies import ReplyLog
 from studium.store.spending import Spending
-from studium.store.writer import BatchWriter, Row
+from studium.store.writer import BatchWriter, Newest, Row
 
 BYTES_PER_MB = 1e6
 
@@ -61,7 +62,8 @@ class Store:
 
     def save_profile(self, profile: ModelProfile) -> None:
         """Queue a model's profile, replacing the one before."""
-        self._writer.add(Row(schema.model_profiles, profile_row(profile), key="model"))
+        make = partial(profile_row, profile)
+        self._writer.add(Newest(schema.model_profiles, "model", profile.model, make))
 
     def profiles(self) -> dict[str, ModelProfile]:
         """Return every model's profile by key: one small row each, however long the history."""

@@ -8,7 +8,7 @@ are dropped and counted. `trouble` says what is wrong, for health checks.
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -28,11 +28,19 @@ MOST_ROWS_A_BATCH = 2_000
 
 
 class Row(NamedTuple):
-    """One row to insert; with `key`, to insert or replace by that column."""
+    """One row to insert."""
 
     table: Table
     values: Mapping[str, Any]
-    key: str | None = None
+
+
+class Newest(NamedTuple):
+    """A row that takes the place of the one whose column `key` is `owner`. Made when written: only the newest is."""
+
+    table: Table
+    key: str
+    owner: str
+    make: Callable[[], Mapping[str, Any]]
 
 
 class BatchWriter:
@@ -40,7 +48,7 @@ class BatchWriter:
 
     def __init__(self, database: Engine) -> None:
         self._database = database
-        self._rows: deque[Row] = deque()
+        self._rows: deque[Row | Newest] = deque()
         self._wake = threading.Event()
         self._written = threading.Condition()
         self._stopping = False
@@ -51,7 +59,7 @@ class BatchWriter:
         self._thread = threading.Thread(target=self._run, name="studium-store", daemon=True)
         self._thread.start()
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row | Newest) -> None:
         """Queue one row. Never blocks."""
         if len(self._rows) >= MOST_ROWS_KEPT:
             self._rows.popleft()
@@ -98,23 +106,23 @@ class BatchWriter:
                 self._settled += len(batch)
                 self._written.notify_all()
 
-    def _write(self, batch: Sequence[Row]) -> None:
+    def _write(self, batch: Sequence[Row | Newest]) -> None:
         """Write a batch as one statement per table; of rows with one key only the newest is written.
 
         Row by row, writing was the largest single cost of a request behind the gateway benchmark.
         """
         plain: dict[Table, list[Mapping[str, Any]]] = {}
-        keyed: dict[tuple[Table, str], dict[Any, Mapping[str, Any]]] = {}
-        for table, values, key in batch:
-            if key is None:
-                plain.setdefault(table, []).append(values)
+        keyed: dict[tuple[Table, str], dict[str, Newest]] = {}
+        for row in batch:
+            if isinstance(row, Row):
+                plain.setdefault(row.table, []).append(row.values)
             else:
-                keyed.setdefault((table, key), {})[values[key]] = values
+                keyed.setdefault((row.table, row.key), {})[row.owner] = row
         with self._database.begin() as connection:
             for table, rows in plain.items():
                 connection.execute(insert(table), rows)
             for (table, key), newest in keyed.items():
-                connection.execute(_replace_by(table, key), list(newest.values()))
+                connection.execute(_replace_by(table, key), [row.make() for row in newest.values()])
 
 
 @cache

@@ -12,7 +12,7 @@ def single(brief: Brief) -> Strategy:
     """
     replies: list[MemberReply] = []
     for number, student in enumerate((*brief.students, *brief.reserves)):
-        replies += yield Batch((Call(student),), live=not brief.reserves)
+        replies += yield Batch((Call(student),), live=brief.ask.live and not brief.reserves)
         if replies[-1].fate is Fate.ANSWERED:
             return judge(brief, replies, ("fallback",) if number else ())
     return judge(brief, replies, ())
