@@ -72,7 +72,7 @@ def test_only_its_own_domain_recognises_a_question(name: str, level: int, seed: 
     assert [other for other, domain in DOMAINS.items() if domain.recognises(prompt)] == [name]
 
 
-@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("name", [name for name, domain in DOMAINS.items() if hasattr(domain, "phrases")])
 def test_every_wording_comes_up_and_is_read_as_the_task_that_was_asked(name: str):
     domain = is_an_exact_domain(DOMAINS[name])
     seen = set()

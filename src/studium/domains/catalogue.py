@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from studium.domains.arithmetic import Arithmetic
+from studium.domains.drills import drills
 from studium.domains.measures import Measures
 from studium.domains.plugins import PluginKind
 from studium.domains.programs import Programs
@@ -28,7 +29,8 @@ def skills() -> Mapping[str, Domain]:
 
 def shipped_domains() -> Mapping[str, Domain]:
     """Return the domains of this package by name, in a fixed order: the skills, and those to train others on."""
-    return skills()
+    others: tuple[Domain, ...] = drills()
+    return {**skills(), **{domain.name: domain for domain in others}}
 
 
 @cache

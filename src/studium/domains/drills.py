@@ -1,0 +1,180 @@
+"""Three drills to train students on: long chains of small steps, each of which can be verified on its own.
+
+All count modulo 10, and a level is the number of steps, so that a student which knows short chains can be shown longer
+ones it has never seen. `chains` work left to right, `registers` run a program on two registers, `stacks` evaluate
+postfix notation. A step restates what it uses, and an expert's thought says what comes next.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import NamedTuple
+
+from studium.domains.exact import ExactDomain
+from studium.domains.protocol import Problem, Rule
+
+_OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "+": lambda a, b: (a + b) % 10,
+    "-": lambda a, b: (a - b) % 10,
+    "*": lambda a, b: (a * b) % 10,
+}
+_ANSWER = re.compile(r"\d")
+
+
+class Step(NamedTuple):
+    """One step as an expert writes it, and what the expert thinks before."""
+
+    thought: str
+    text: str
+
+
+class Drill(ExactDomain):
+    """Base of the drills: a task is a short text, and its steps follow from it."""
+
+    levels = tuple(range(1, 9))
+    wrong_answers = 9.0
+    rules: Sequence[Rule] = (
+        Rule("modulo", "Every result is taken modulo 10."),
+        Rule("steps", "One line per step, each restating what it uses."),
+        Rule("answer", "End with a line 'Answer: ' and the digit."),
+    )
+    task: re.Pattern[str]
+
+    def write(self, rng: Random, level: int) -> str:
+        """Return a task of `level` steps."""
+        raise NotImplementedError
+
+    def work(self, task: str) -> tuple[list[Step], str]:
+        """Return a task's steps, and its answer."""
+        raise NotImplementedError
+
+    def make(self, rng: Random, level: int) -> Problem:
+        task = self.write(rng, level)
+        steps, answer = self.work(task)
+        return Problem(
+            domain=self.name,
+            key=task,
+            prompt=f"{self.name} {task}",
+            steps=tuple(step.text for step in steps),
+            expected=answer,
+            level=level,
+            facts={"task": task},
+        )
+
+    def recognises(self, question: str) -> bool:
+        return self._task_of(question) is not None
+
+    def canonical(self, answer: str) -> str | None:
+        found = _ANSWER.findall(answer)
+        return found[0] if len(found) == 1 else None
+
+    def check(self, question: str, reply: str) -> float | None:
+        """Return 1.0 or 0.0 for a reply to a plain question; None where it is no drill or claims nothing."""
+        task, answer = self._task_of(question), self.extract(reply)
+        return None if task is None or answer is None else float(answer == self.work(task)[1])
+
+    def verify_step(self, problem: Problem, done: Sequence[str], step: str) -> float | None:
+        """Return 1.0 for the one right next line, else 0.0; None after steps that are wrong already.
+
+        After a wrong step nothing says what would be right.
+        """
+        lines = [*problem.steps, f"Answer: {problem.expected}"]
+        if list(done) != lines[: len(done)] or len(done) >= len(lines):
+            return None
+        return float(step.strip() == lines[len(done)])
+
+    def thoughts(self, problem: Problem) -> Sequence[str]:
+        steps, answer = self.work(problem.key)
+        return [*(step.thought for step in steps), f"end {answer}"]
+
+    def _task_of(self, question: str) -> str | None:
+        name, _, task = question.strip().partition(" ")
+        return task if name == self.name and self.task.fullmatch(task) else None
+
+
+class Chains(Drill):
+    """A chain of operations on digits, from left to right: 7+9*8 is (7+9)*8."""
+
+    name = "chains"
+    task = re.compile(r"\d([-+*]\d){1,12}")
+
+    def write(self, rng: Random, level: int) -> str:
+        return str(rng.randrange(10)) + "".join(
+            f"{rng.choice('+-*')}{rng.randrange(10)}" for _ in range(level)
+        )
+
+    def work(self, task: str) -> tuple[list[Step], str]:
+        value, steps = int(task[0]), list[Step]()
+        for at in range(1, len(task), 2):
+            operation, operand = task[at], int(task[at + 1])
+            result = _OPERATIONS[operation](value, operand)
+            steps.append(Step(f"next {operation}{operand}", f"{value}{operation}{operand}={result}"))
+            value = result
+        return steps, str(value)
+
+
+class Registers(Drill):
+    """A program on registers a and b: `a+b` adds b to a. A step gives the instruction and both registers after it."""
+
+    name = "registers"
+    task = re.compile(r"a\db\d([,](a[-+*]b|b[-+*]a)){1,12}")
+
+    def write(self, rng: Random, level: int) -> str:
+        program = [rng.choice(("a{}b", "b{}a")).format(rng.choice("+-*")) for _ in range(level)]
+        return ",".join([f"a{rng.randrange(10)}b{rng.randrange(10)}", *program])
+
+    def work(self, task: str) -> tuple[list[Step], str]:
+        begin, *program = task.split(",")
+        registers, steps = {"a": int(begin[1]), "b": int(begin[3])}, list[Step]()
+        for target, operation, source in program:
+            one, other = registers[target], registers[source]
+            registers[target] = _OPERATIONS[operation](one, other)
+            text = f"{target}{operation}{source}:{one}{operation}{other}={registers[target]}"
+            steps.append(
+                Step(f"next {target}{operation}{source}", f"{text} a{registers['a']}b{registers['b']}")
+            )
+        return steps, str(registers[program[-1][0]])
+
+
+class Stacks(Drill):
+    """Postfix notation: two digits are taken from the stack for every operation. A step gives the stack after it."""
+
+    name = "stacks"
+    task = re.compile(r"[-+*\d]{3,40}")
+
+    def write(self, rng: Random, level: int) -> str:
+        tokens, height, left = [str(rng.randrange(10))], 1, level
+        while left or height > 1:
+            pushes = height < 2 or (height < 4 and height <= left and rng.random() < 0.4)
+            if pushes:
+                tokens.append(str(rng.randrange(10)))
+                height += 1
+            else:
+                tokens.append(rng.choice("+-*"))
+                height, left = height - 1, max(0, left - 1)
+        return "".join(tokens)
+
+    def work(self, task: str) -> tuple[list[Step], str]:
+        stack, steps = list[int](), list[Step]()
+        for token in task:
+            if token.isdigit():
+                stack.append(int(token))
+                continue
+            other, one = stack.pop(), stack.pop()
+            stack.append(_OPERATIONS[token](one, other))
+            text = f"{one}{token}{other}={stack[-1]} {''.join(map(str, stack))}"
+            steps.append(Step(f"next {token}", text))
+        return steps, str(stack[-1])
+
+    def _task_of(self, question: str) -> str | None:
+        task = super()._task_of(question)
+        height = 0
+        for token in task or "":
+            height += 1 if token.isdigit() else -1
+            if height < 1:
+                return None
+        return task if height == 1 else None
+
+
+def drills() -> tuple[Drill, ...]:
+    return (Chains(), Registers(), Stacks())
