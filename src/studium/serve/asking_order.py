@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from studium.records.answers import MemberReply
-from studium.serve.evidence import Panel, sides_with
+from studium.serve.evidence import Panel
 
 FitTogether = Callable[[Sequence[str]], bool]
 
@@ -41,10 +41,12 @@ class Option:
 def information(panel: Panel, replies: Sequence[MemberReply], name: str) -> float:
     """Return how much this student's reply is expected to tell of which answer is right, in nats, never below 0.
 
-    Its mistakes fall on all K wrong answers alike. One that would repeat its family or itself is less telling.
+    Its mistakes fall on all K wrong answers alike. One that would repeat its family or itself is less telling,
+    and one that was heard is taken to be as sure as it was then.
     """
     groups = [one for one in panel.groups(replies) if one.answer is not None]
-    weight = min(panel.marginal(members, name) for members in ((), *(one.replies for one in groups)))
+    (reply,) = panel.siding(replies, [name], "")
+    weight = min(panel.marginal(members, reply) for members in ((), *(one.replies for one in groups)))
     others = max(0.0, panel.wrong_answers + 1.0 - len(groups))  # answers that nobody gave: alike to us
     possible = len(groups) + others
     mistake = 1.0 / (math.exp(weight) + possible - 1.0)
@@ -74,7 +76,7 @@ def asking_order(
         )
         left.remove(best)
         order.append(best)
-        so_far.append(sides_with(best.name, _leading(panel, so_far)))
+        so_far += panel.siding(so_far, [best.name], _leading(panel, so_far))
     return order
 
 

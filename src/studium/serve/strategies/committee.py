@@ -15,12 +15,12 @@ from studium.records.messages import Ask
 from studium.records.models import Student
 from studium.serve.asking_order import LEAST_SECONDS, Option, asking_order, information
 from studium.serve.calls import Batch, Brief, Call, Stage, Strategy
-from studium.serve.evidence import Panel, Stop, sides_with, stop
+from studium.serve.evidence import Panel, Stop, stop
 from studium.serve.strategies.deciding import decide
 from studium.serve.strategies.verdicts import judge, panel_of
 
 Hearing = Generator[Batch, Sequence[MemberReply], bool]
-Why = Callable[[Sequence[MemberReply], Sequence[str]], Stop | None]
+Why = Callable[..., Stop | None]  # of the replies so far, and the names of those still speaking
 # A further try of one student must be able to come out differently.
 TRY_AGAIN_TEMPERATURE = 0.7
 
@@ -53,32 +53,29 @@ def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
     """Ask within one stage's bounds, adding to `replies`; return whether its confidence was reached."""
     panel = panel_of(brief)
 
-    def why(so_far: Sequence[MemberReply], left: Sequence[str]) -> Stop | None:
+    def why(so_far: Sequence[MemberReply], speaking: Sequence[str] = ()) -> Stop | None:
+        voices = Counter(one.name for one in _voices_left(brief, panel, stage, so_far))
         return stop(
             panel,
             so_far,
-            left,
+            [*(voices | Counter(speaking)).elements()],
             confidence=stage.confidence if stage.confidence < 1.0 else None,
             at_least=stage.min_students,
             spent=bool(so_far) and brief.outlook.seconds_left() <= 0.0,
             calibrated=brief.calibrated,
         )
 
-    voices = _voices_left(brief, panel, stage, replies)
-    while (reason := why(replies, [one.name for one in voices])) is None:
-        look = brief.outlook
+    while (reason := why(replies)) is None:
+        look, voices = brief.outlook, _voices_left(brief, panel, stage, replies)
         options = [Option(one.name, look.seconds_to_answer(one), look.seconds_to_load(one)) for one in voices]
         ordered = asking_order(panel, replies, options)
-        order = [one.name for one in ordered]
-        number = _fewest(panel, why, replies, order)
+        number = _fewest(panel, why, replies, [one.name for one in ordered])
         # Who needs a load does not go along with those at hand: they may settle it.
         room = stage.max_students - len(replies)
         together = [one.name for one in ordered[: min(number, room)] if one.at_hand == ordered[0].at_hand]
         calls = _calls(brief, _side_by_side(brief, together), replies)
-        later = Counter(order) - Counter(call.student.name for call in calls)
-        decided = partial(_decided, why, tuple(replies), calls, tuple(later.elements()))
-        replies += yield Batch(calls, decided)
-        voices = _voices_left(brief, panel, stage, replies)
+        got = yield Batch(calls, partial(_decided, why, tuple(replies), calls))
+        replies += [one for one in got if one.fate is not Fate.NOT_NEEDED]
     if reason is Stop.SPENT:
         return True
     return reason is Stop.SURE or judge(brief, replies, ()).confidence >= stage.confidence
@@ -87,9 +84,9 @@ def _hear(brief: Brief, stage: Stage, replies: list[MemberReply]) -> Hearing:
 def _fewest(panel: Panel, why: Why, replies: Sequence[MemberReply], order: Sequence[str]) -> int:
     """Return how many, in this order, could decide the question together if they all sided with the leader."""
     answer = next((one.answer for one in panel.groups(replies) if one.answer is not None), "")
-    siding = [sides_with(name, answer) for name in order]
+    siding = panel.siding(replies, order, answer or "")
     for number in range(1, len(order)):
-        if why([*replies, *siding[:number]], order[number:]) in (Stop.SETTLED, Stop.SURE):
+        if why([*replies, *siding[:number]]) in (Stop.SETTLED, Stop.SURE):
             return number
     return len(order)
 
@@ -105,19 +102,15 @@ def _side_by_side(brief: Brief, names: Sequence[str]) -> list[str]:
 
 
 def _decided(
-    why: Why,
-    before: Sequence[MemberReply],
-    calls: Sequence[Call],
-    later: Sequence[str],
-    got: Sequence[MemberReply],
+    why: Why, before: Sequence[MemberReply], calls: Sequence[Call], got: Sequence[MemberReply]
 ) -> bool:
-    """Say whether what came of a batch so far decides, those still speaking and those for later being left.
+    """Say whether what came of a batch so far decides, those still speaking being left.
 
     Time that is up does not: whoever still speaks is about to be late, and what it said until then is worth having.
     """
     heard = {(reply.student, reply.sample) for reply in got}
     speaking = [call.student.name for call in calls if (call.student.name, call.sample) not in heard]
-    return why([*before, *got], [*speaking, *later]) in (Stop.SETTLED, Stop.SURE)
+    return why([*before, *got], speaking) in (Stop.SETTLED, Stop.SURE)
 
 
 def _voices_left(brief: Brief, panel: Panel, stage: Stage, replies: Sequence[MemberReply]) -> list[Student]:
@@ -143,21 +136,22 @@ def _worth_it(
     stage: Stage,
     replies: Sequence[MemberReply],
     fresh: Sequence[Student],
-    again: Sequence[Student],
+    again: list[Student],
 ) -> list[Student]:
     """Return whose further try beats mixing: it tells more per second than any student that was not heard.
 
-    Where all were heard, whoever may still bring the confidence that is asked for.
+    Nobody's where the confidence that is asked for is out of reach, even if all that are left said the same.
     """
-    if not fresh:
-        best = panel.most_probable(replies, [one.name for one in again]) if again else 0.0
-        return list(again) if brief.calibrated(best) >= stage.confidence else []
+    room = stage.max_students - len(replies)
+    left = [one.name for one in (*fresh, *(again * room))][:room]
+    if not again or brief.calibrated(panel.most_probable(replies, left)) < stage.confidence:
+        return []
 
     def telling(one: Student) -> float:
         seconds = max(LEAST_SECONDS, brief.outlook.seconds_to_answer(one))
         return information(panel, replies, one.name) / seconds
 
-    mixing = max(map(telling, fresh))
+    mixing = max(map(telling, fresh), default=0.0)
     return [one for one in again if telling(one) > mixing]
 
 
