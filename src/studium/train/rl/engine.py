@@ -9,14 +9,13 @@ Axes: B rows, T targets (tokens but the first), S tokens.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from random import Random
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from studium.domains.protocol import Problem
 from studium.train.course import RowLoss, StepDone
 from studium.train.learner import Learner
+from studium.train.passes import Passes
 from studium.train.rl.advantages import Spread, group_relative
 from studium.train.rl.batch import Batch, batch_of
 from studium.train.rl.losses import Normalise, Policy, clipped_surrogate, kl_estimate, policy_of
@@ -31,28 +30,6 @@ if TYPE_CHECKING:
 
 # Rows of one backward pass: more need memory, fewer are slower.
 _ROWS_AT_ONCE = 64
-
-
-@dataclass
-class Passes:
-    """An endless walk through rows, shuffled anew for each pass; its place is one number, so it resumes exactly."""
-
-    rows: Sequence[Row]
-    seed: int
-    place: int = 0
-
-    def take(self, number: int) -> list[Row]:
-        """Return the next `number` rows; none where there are no rows."""
-        taken = [self._at(self.place + at) for at in range(number if self.rows else 0)]
-        self.place += len(taken)
-        return taken
-
-    def _at(self, place: int) -> Row:
-        lap, position = divmod(place, len(self.rows))
-        if lap != getattr(self, "_lap", None):
-            self._lap = lap
-            self._order = Random(f"{self.seed}/{lap}").sample(range(len(self.rows)), len(self.rows))
-        return self.rows[self._order[position]]
 
 
 class PolicyStage:
