@@ -38,7 +38,7 @@ run: $(SERVE)
 
 dev: $(DEV)
 
-test: $(DEV)
+test: $(DEV) sandbox
 	$(BIN)/ruff format --check $(FILES)
 	$(BIN)/ruff check $(FILES)
 	$(BIN)/pyright
@@ -84,6 +84,16 @@ $(DEV): requirements/dev.lock requirements/torch.txt pyproject.toml | $(BIN)/pyt
 	  || $(MAKE) --no-print-directory torch
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $(SERVE) $@
+
+# The sandbox for code that a model wrote; where it cannot be installed its tests say so and are skipped.
+.PHONY: sandbox
+sandbox:
+	@if [ "$$(uname -s)" = Linux ] && ! command -v bwrap >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing bubblewrap, the sandbox for code that a model wrote"; \
+	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends bubblewrap >/dev/null; } \
+	      || echo "bubblewrap could not be installed; what needs it is skipped"; \
+	  else echo "For the sandbox: sudo apt-get install -y bubblewrap"; fi; fi
 
 # See requirements/README.md for the two builds.
 .PHONY: torch

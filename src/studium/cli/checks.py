@@ -61,6 +61,7 @@ def look_around(config: Config, hardware: HardwareSnapshot, environment: Mapping
         ollama(config),
         llama_server(),
         training(),
+        code_sandbox(),
     ]
 
 
@@ -185,6 +186,16 @@ def training() -> Finding:
     if lacking:
         return Finding("training", State.ABSENT, f"not installed: {', '.join(lacking)}", "make dev")
     return Finding("training", State.OK, f"torch {version_of('torch')}")
+
+
+def code_sandbox() -> Finding:
+    """Start the sandbox in which code runs that a model wrote, as it would be used."""
+    from studium.tools.sandbox import INSTALL, available
+
+    backend, found = available()
+    if backend is None:
+        return Finding("sandbox", State.ABSENT, f"code is not run, so not scored: {found}", INSTALL)
+    return Finding("sandbox", State.OK, f"{found}, for code that a model wrote")
 
 
 def _kind(config: Config, engine: str) -> str:

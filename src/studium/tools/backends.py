@@ -100,8 +100,13 @@ def _system() -> list[str]:
             command += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             command += ["--ro-bind", str(path), str(path)]
-    if not Path(sys.base_prefix).is_relative_to("/usr"):
-        command += ["--ro-bind", sys.base_prefix, sys.base_prefix]
+    python = Path(sys.base_prefix)
+    # Folders that bubblewrap makes by itself are closed to the user a program becomes.
+    for folder in (*reversed(python.parents), Path(f"{_INSIDE}/studium/tools")):
+        if folder != Path("/") and not folder.is_relative_to("/usr"):
+            command += ["--perms", "0755", "--dir", str(folder)]
+    if not python.is_relative_to("/usr"):
+        command += ["--ro-bind", str(python), str(python)]
     for name in ("inside.py", "walls.py"):
         command += ["--ro-bind", str(_HERE / name), f"{_INSIDE}/studium/tools/{name}"]
     for device in ("/dev/null", "/dev/urandom"):

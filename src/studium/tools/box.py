@@ -105,9 +105,7 @@ class Box:
         """Return the next message, or nothing when none comes or the other side is gone."""
         self._control.settimeout(timeout_s)
         try:
-            return self._control.recv(_MESSAGE_BYTES)
-        except OSError:
-            return b""
+            return _received(self._control)
         finally:
             self._control.settimeout(None)
 
@@ -191,11 +189,19 @@ def _listen(control: socket.socket, pipes: tuple[int, int], began: float, limits
                         heard.stopped = Fate.OUTPUT
                         return heard
             if control in ready:
-                heard.reply = control.recv(_MESSAGE_BYTES)
                 waiting.unregister(control)
+                heard.reply = _received(control)
                 if not heard.reply:
                     break
     return heard
+
+
+def _received(control: socket.socket) -> bytes:
+    """Return the next message; nothing when the time is up or the other side is gone."""
+    try:
+        return control.recv(_MESSAGE_BYTES)
+    except OSError:
+        return b""
 
 
 def _fate(exit_code: int, cpu_s: float, limits: Limits) -> Fate:

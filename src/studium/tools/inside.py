@@ -28,7 +28,7 @@ _LONGEST_MESSAGE_BYTES = 4096
 _COMMON = (
     *("abc", "array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
     *("fractions", "functools", "hashlib", "heapq", "io", "itertools", "json", "math", "numbers", "operator"),
-    *("queue", "random", "re", "statistics", "string", "struct", "textwrap", "time", "typing"),
+    *("queue", "random", "re", "statistics", "string", "struct", "textwrap", "time", "typing", "unicodedata"),
 )
 
 
@@ -120,6 +120,7 @@ def _perform(text: str) -> NoReturn:
         traceback.print_exception(error.with_traceback(of_the_program))
     try:
         sys.stdout.flush()
+        sys.stderr.flush()
     except BaseException:
         status = status or 1
     os._exit(status & 0xFF)
