@@ -7,8 +7,8 @@ beyond `chat_body` and `completion_body`, retries and prices are the engine's af
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -94,20 +94,23 @@ async def stream_chat(
     if stream and ask_usage:
         payload["stream_options"] = {"include_usage": True}
     assembly = _Assembly(started)
-    async with (
-        _posted(session, url, payload, headers, model, timeout_s) as answer,
-        aclosing(answer.events()) as batches,
-    ):
-        async for batch in batches:
-            try:
-                for event in batch:
-                    assembly.take(event, model)
-            finally:  # what came before a broken event is passed on before the error
-                if piece := assembly.piece():
-                    yield piece
-            if assembly.done:
-                break
-        await answer.drain()
+    async with _Posted(session, url, payload, headers, model, timeout_s) as answer:
+        if answer.comes_at_once:
+            assembly.take(await answer.body(), model)
+            if piece := assembly.piece():
+                yield piece
+        else:
+            async with aclosing(answer.events()) as batches:
+                async for batch in batches:
+                    try:
+                        for event in batch:
+                            assembly.take(event, model)
+                    finally:  # what came before a broken event is passed on before the error
+                        if piece := assembly.piece():
+                            yield piece
+                    if assembly.done:
+                        break
+            await answer.drain()
     if assembly.finish is None:
         raise EngineDied(
             f"{model}: the stream ended after {len(assembly.text)} characters without saying it was done",
@@ -129,7 +132,7 @@ async def fetch_json(
     headers: Mapping[str, str] | None = None,
 ) -> Any:
     """Post `body` (or get, where it is None) and return the JSON answered. Raises as `stream_chat` does."""
-    async with _posted(session, url, body, headers, model, timeout_s) as answer:
+    async with _Posted(session, url, body, headers, model, timeout_s) as answer:
         return _json(await answer.body(), model)
 
 
@@ -214,16 +217,21 @@ class _Assembly:
 
 
 class _Answer:
-    """One HTTP answer as it is read: its network errors named, its time bounded by `_posted`."""
+    """One HTTP answer as it is read: its network errors named, its time bounded by `_Posted`."""
 
-    def __init__(self, response: aiohttp.ClientResponse, model: str, timeout_s: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, model: str, named: "_ErrorsNamed") -> None:
         self.response = response
         self._model = model
-        self._timeout_s = timeout_s
+        self._named = named
+
+    @property
+    def comes_at_once(self) -> bool:
+        """Whether this is one JSON object and no stream: not asked for, or not known to the server."""
+        return self.response.content_type == "application/json"
 
     async def read(self) -> bytes:
         """Return the next bytes as they come, or none at the end."""
-        with _errors_named(self._model, self._timeout_s):
+        with self._named:
             return await self.response.content.read(_READ_BYTES)
 
     async def body(self, most_bytes: int = MAX_BODY_BYTES) -> bytes:
@@ -244,9 +252,6 @@ class _Answer:
 
     async def events(self) -> AsyncGenerator[list[bytes], None]:
         """Yield the data of the events each read completes; `[DONE]`, if it comes, is the last one."""
-        if self.response.content_type == "application/json":  # a server that answers all at once
-            yield [await self.body()]
-            return
         decoder = SseDecoder()
         try:
             while chunk := await self.read():
@@ -265,57 +270,83 @@ class _Answer:
                     pass
 
 
-@asynccontextmanager
-async def _posted(
-    session: aiohttp.ClientSession,
-    url: str,
-    body: Mapping[str, Any] | None,
-    headers: Mapping[str, str] | None,
-    model: str,
-    timeout_s: float,
-) -> AsyncGenerator[_Answer, None]:
-    """Send a request, raise what its status says, and close the connection unless it was read to its end."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_s
-    sent_headers = {**(headers or {}), "Content-Type": "application/json"}
-    data = None if body is None else orjson.dumps(body)
-    method = "GET" if body is None else "POST"
-    with _errors_named(model, timeout_s):
-        async with asyncio.timeout_at(deadline):
-            # No redirects: the headers may carry a key that belongs to this host alone.
-            response = await session.request(
-                method, url, data=data, headers=sent_headers, timeout=_NO_LIMIT, allow_redirects=False
-            )
-    # One timer for the whole answer: a timeout around every read costs as much as the read, and one
-    # around a yield would cancel whoever consumes the pieces.
-    alarm = loop.call_at(deadline, response.content.set_exception, TimeoutError())
-    try:
-        answer = _Answer(response, model, timeout_s)
-        if response.status >= 300:
+class _Posted:
+    """Sends a request, raises what its status says, and closes the connection unless it was read to its end.
+
+    A class, as `_ErrorsNamed` is: generators would cost more, at every call.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        model: str,
+        timeout_s: float,
+    ) -> None:
+        self._session, self._url, self._body, self._model = session, url, body, model
+        self._headers = {**(headers or {}), "Content-Type": "application/json"}
+        self._deadline = asyncio.get_running_loop().time() + timeout_s
+        self._named = _ErrorsNamed(model, timeout_s)
+
+    async def __aenter__(self) -> _Answer:
+        body = self._body
+        with self._named:
+            async with asyncio.timeout_at(self._deadline):
+                # No redirects: the headers may carry a key that belongs to this host alone.
+                self._response = response = await self._session.request(
+                    "GET" if body is None else "POST",
+                    self._url,
+                    data=None if body is None else orjson.dumps(body),
+                    headers=self._headers,
+                    timeout=_NO_LIMIT,
+                    allow_redirects=False,
+                )
+        # One timer for the whole answer: a timeout around every read costs as much as the read, and one
+        # around a yield would cancel whoever consumes the pieces.
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_at(self._deadline, response.content.set_exception, TimeoutError())
+        answer = _Answer(response, self._model, self._named)
+        if response.status < 300:
+            return answer
+        try:
             raise await answer.error()
-        yield answer
-    finally:
-        alarm.cancel()
+        finally:
+            self._end()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._alarm.cancel()
         # A response read to its end has already given its connection back; closing any other tells
         # the server that nobody listens any more.
-        response.close()
+        self._response.close()
 
 
-@contextmanager
-def _errors_named(model: str, timeout_s: float) -> Generator[None, None, None]:
-    try:
-        yield
-    except TimeoutError as cause:
-        raise EngineTimeout(
-            f"{model}: no whole answer within {timeout_s:g} s",
-            try_next="raise the limit or ask for fewer tokens",
-        ) from cause
-    except (aiohttp.ClientError, OSError) as cause:
-        raise EngineDied(
-            f"{model}: the connection to its server failed: {cause or type(cause).__name__}",
-            expected="a server that answers",
-            try_next="see whether it still runs",
-        ) from cause
+class _ErrorsNamed:
+    """Within it, what goes wrong on the network is raised as an error of the model's engine."""
+
+    def __init__(self, model: str, timeout_s: float) -> None:
+        self._model = model
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, cause: BaseException | None, _trace: object) -> None:
+        if isinstance(cause, TimeoutError):
+            raise EngineTimeout(
+                f"{self._model}: no whole answer within {self._timeout_s:g} s",
+                try_next="raise the limit or ask for fewer tokens",
+            ) from cause
+        if isinstance(cause, aiohttp.ClientError | OSError):
+            raise EngineDied(
+                f"{self._model}: the connection to its server failed: {cause or type(cause).__name__}",
+                expected="a server that answers",
+                try_next="see whether it still runs",
+            ) from cause
 
 
 def _parse(event: bytes, model: str) -> _Chunk:

@@ -4,9 +4,10 @@ Whoever wants a model to speak takes a seat; what it cost is measured and rememb
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 from studium.engines.protocol import Engine
@@ -98,6 +99,22 @@ class Seat:
         return self._fleet.purse.allow(self._student.name, model, ask, bill=self._bill, on_gpu=on_gpu)
 
 
+class Seating:
+    """A place to be taken and given back, with `async with`. A class: a generator would cost more, at every call."""
+
+    def __init__(
+        self, fleet: "Fleet", student: Student, take: Callable[[], Awaitable[Grant]], bill: Bill | None
+    ) -> None:
+        self._fleet, self._student, self._take, self._bill = fleet, student, take, bill
+
+    async def __aenter__(self) -> Seat:
+        self._seat = Seat(self._fleet, self._student, await self._take(), self._bill)
+        return self._seat
+
+    async def __aexit__(self, *_: object) -> None:
+        self._fleet.residency.give_back(self._student.model, died=self._seat.died)
+
+
 class Fleet:
     """All engines behind one memory budget. Open with `start`, end with `close`."""
 
@@ -134,8 +151,7 @@ class Fleet:
         for engine in self.engines.values():
             await engine.close()
 
-    @asynccontextmanager
-    async def seat(
+    def seat(
         self,
         student: Student,
         *,
@@ -143,24 +159,21 @@ class Fleet:
         priority: Priority = Priority.INTERACTIVE,
         least_context_tokens: int | None = None,
         bill: Bill | None = None,
-    ) -> AsyncIterator[Seat]:
-        """Hold a place at the student's model; loads it, and makes room for it, if need be.
+    ) -> "Seating":
+        """Hold a place at the student's model within an `async with`; loads it, and makes room for it, if need be.
 
         `least_context_tokens` is what the ask can do with should the model run out of memory as it is
         loaded (see `tokens_at_most`); None: all its context. What the student says is charged to `bill`.
         Raises EngineTimeout, DoesNotFit, UnknownModel, ModelBroken or EngineMissing.
         """
-        grant = await self.residency.take(
+        take = partial(
+            self.residency.take,
             student.model,
             priority=priority,
             timeout_s=timeout_s,
             least_context_tokens=least_context_tokens,
         )
-        seat = Seat(self, student, grant, bill)
-        try:
-            yield seat
-        finally:
-            self.residency.give_back(student.model, died=seat.died)
+        return Seating(self, student, take, bill)
 
     def expect(self, coming: Sequence[Coming] = ()) -> Expectation:
         """Say which students will be asked, so that their models are kept, or loaded ahead where memory allows.

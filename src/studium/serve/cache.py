@@ -79,9 +79,13 @@ class ResponseCache:
         self._flights: dict[str, asyncio.Future[Kept | None]] = {}
         self._writing: set[asyncio.Task[Any]] = set()
 
-    def visit(self, query: Query, team: Team, refiners: Refiners | None = None) -> "Visit":
-        """Return the visit of one question, to be entered. Entering raises EngineTimeout, and nothing else."""
-        return Visit(self, query, self._place(query, team, refiners))
+    def visit(self, query: Query, team: Team, refiners: Refiners | None = None) -> "Visit | None":
+        """Return the visit of one question, to be entered; None where its answer may not be kept.
+
+        Entering raises EngineTimeout, and nothing else.
+        """
+        place = self._place(query, team, refiners)
+        return None if place is None else Visit(self, query, place)
 
     def is_enabled(self) -> bool:
         """Return whether answers are kept and given again: as switched, else as configured. Blocks for the disk."""
@@ -234,17 +238,16 @@ class _Search:
 class Visit:
     """One question's visit: `found` is the answer to be given again; else `keep` takes the one that is made."""
 
-    def __init__(self, cache: ResponseCache, query: Query, place: _Place | None) -> None:
+    def __init__(self, cache: ResponseCache, query: Query, place: _Place) -> None:
         self._cache = cache
         self._query = query
-        self._place = place
+        self._place: _Place | None = place  # None once answers are found to be switched off
         self._leads = False
         self._vector: bytes | None = None
         self.found: Answer | None = None
 
     async def __aenter__(self) -> "Visit":
-        if self._place is None:
-            return self
+        assert self._place is not None, "a visit is entered once"
         began = time.monotonic()
         while flight := self._cache.flight(self._place.key):
             if one := await self._wait_for(flight, began):

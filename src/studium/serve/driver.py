@@ -89,9 +89,16 @@ class Driver:
                 while True:
                     expectation.change(self._coming_after(batch))
                     got: list[MemberReply] = []
-                    async with aclosing(self._ask_batch(batch, got)) as events:
-                        async for event in events:
-                            yield event
+                    yield Progress(
+                        batch.note or f"asking {', '.join(call.student.name for call in batch.calls)}"
+                    )
+                    if len(batch.calls) == 1 and not batch.live:  # nothing goes on beside it
+                        got.append(await self._make_call(batch.calls[0]))
+                        yield Progress(_describe(got[0]), got[0])
+                    else:
+                        async with aclosing(self._ask_batch(batch, got)) as events:
+                            async for event in events:
+                                yield event
                     self._replies += got
                     batch = strategy.send(got)
             except StopIteration as end:
@@ -114,11 +121,6 @@ class Driver:
 
         `got` receives the replies in the order of the calls.
         """
-        yield Progress(batch.note or f"asking {', '.join(call.student.name for call in batch.calls)}")
-        if len(batch.calls) == 1 and not batch.live:  # nothing goes on beside it
-            got.append(await self._make_call(batch.calls[0]))
-            yield Progress(_describe(got[-1]), got[-1])
-            return
         events: asyncio.Queue[_Event] = asyncio.Queue()
         tasks = [
             asyncio.create_task(self._tell_call(number, call, events, live=batch.live))

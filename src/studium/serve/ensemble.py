@@ -16,11 +16,11 @@ from studium.records.answers import Answer, AnswerEvent, Complexity, Delta, Quer
 from studium.records.messages import Embeddings
 from studium.records.models import Student
 from studium.serve.briefing import Briefing, EnsembleLimits
-from studium.serve.cache import ResponseCache
+from studium.serve.cache import ResponseCache, Visit
 from studium.serve.driver import Driver, Round
 from studium.serve.experience import CardsOnly, Experience
 from studium.serve.governor import Governor
-from studium.serve.refinement import refined
+from studium.serve.refinement import Refiners, refined
 from studium.serve.refining import Refining
 from studium.serve.strategies import STRATEGIES
 from studium.serve.team import VIRTUAL_MODELS, Parts, Team
@@ -69,30 +69,33 @@ class Ensemble:
         """
         return self._events(query, live=True)
 
-    async def _events(self, query: Query, *, live: bool) -> AsyncGenerator[AnswerEvent, None]:
+    def _events(self, query: Query, *, live: bool) -> AsyncGenerator[AnswerEvent, None]:
         query = query if query.request_id else replace(query, request_id=secrets.token_hex(8))
-        if self._cache is None:
-            async with aclosing(self._computed(query, live=live)) as events:
-                async for event in events:
-                    yield event
-            return
         refiners = self._refining.refiners(query, self.team)
-        async with self._cache.visit(query, self.team, refiners) as visit:
+        computed = self._computed(query, refiners, live=live)
+        visit = self._cache.visit(query, self.team, refiners) if self._cache else None
+        return computed if visit is None else self._kept(query, visit, computed)
+
+    async def _kept(
+        self, query: Query, visit: Visit, computed: AsyncGenerator[AnswerEvent, None]
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        async with visit, aclosing(computed) as events:
             if visit.found is not None:
                 self._experience.answered(query, visit.found)
                 yield Delta(visit.found.text, visit.found.logprobs)
                 yield visit.found
                 return
-            async with aclosing(self._computed(query, live=live)) as events:
-                async for event in events:
-                    yield await visit.keep(event) if isinstance(event, Answer) else event
+            async for event in events:
+                yield await visit.keep(event) if isinstance(event, Answer) else event
 
-    async def _computed(self, query: Query, *, live: bool) -> AsyncGenerator[AnswerEvent, None]:
+    async def _computed(
+        self, query: Query, refiners: Refiners | None, *, live: bool
+    ) -> AsyncGenerator[AnswerEvent, None]:
         began = time.monotonic()
         choice = self._briefing.choose(query, live=live)
         brief = choice.brief
         strategy = STRATEGIES[choice.decision.strategy](brief)
-        if refiners := self._refining.refiners(query, self.team):
+        if refiners:
             strategy = refined(strategy, brief, refiners)
         bill = self._governor.bill(query.session) if self._governor else None
         driver = Driver(

@@ -148,7 +148,8 @@ class Kinds:
         return f"cluster-{len(self.clusters) + 1}"
 
 
-@lru_cache(maxsize=256)  # asked for as a question comes, and again when it is learned from
+# Both are asked for as a question comes, and again when it is learned from.
+@lru_cache(maxsize=256)
 def trigrams_of(question: str) -> Sparse:
     """Return a question's trigrams by bucket, of unit length; digits are alike, small words say nothing."""
     counts: Counter[int] = Counter()
@@ -160,7 +161,8 @@ def trigrams_of(question: str) -> Sparse:
     return _normal({bucket: 1.0 + math.log(number) for bucket, number in common})
 
 
-def _words(question: str) -> list[str]:
+@lru_cache(maxsize=256)
+def _words(question: str) -> Sequence[str]:
     text = question
     if len(text) > 2 * READ_CHARACTERS:
         text = f"{text[:READ_CHARACTERS]} {text[-READ_CHARACTERS:]}"

@@ -110,11 +110,11 @@ class GuardedConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         served = self._request_count
-        if self._waits and self._header_timer is None and data:
-            self._expect_headers()
         super().data_received(data)
         if self._request_count != served:
             self._work()
+        elif self._waits and self._header_timer is None and data:
+            self._expect_headers()
 
     async def finish_response(self, request: web.BaseRequest, resp: Any, start_time: float | None) -> Any:
         result = await super().finish_response(request, resp, start_time)
