@@ -60,8 +60,9 @@ def test_the_master_is_not_outvoted_however_little_is_known_of_it():
 
 
 def test_a_master_heard_because_of_doubt_alone_is_weighed_with_the_others():
-    verdict, seen = cascaded(house(wanted=0.999), {"a": "4", "b": "4", "M": "5"})
-    assert seen.asked == ["a", "b", "M"]
+    says = {"a": "4", "b": "4", "c": "I cannot answer that.", "M": "5"}
+    verdict, seen = cascaded(house("abc", wanted=0.99), says)
+    assert seen.asked == ["a", "b", "c", "M"]
     assert verdict.winner is not None and verdict.winner.answer == "4"
     assert verdict.notes["cascade"]["ended"] == "the master was heard: they are not sure enough"
 
@@ -74,7 +75,8 @@ def test_a_silent_master_leaves_it_to_the_others_and_a_flag_says_so(silent: str 
 
 
 def test_couriers_without_an_answer_send_the_question_on():
-    verdict, seen = cascaded(house(), {"a": Fate.FAILED, "b": "I cannot answer that.", "M": "4"})
+    silent = {"a": Fate.FAILED, "b": "I cannot answer that.", "M": "4"}
+    verdict, seen = cascaded(house(reliability=0.95), silent)
     assert seen.asked == ["a", "b", "M"]
     assert verdict.winner is not None and verdict.winner.student == "M"
 
@@ -86,13 +88,27 @@ def test_where_certainty_is_wanted_two_that_agree_will_do():
     assert seen.asked == ["a", "M"]
 
 
-def test_no_more_than_two_cheap_ones_and_none_that_is_slower_than_the_master():
-    b = house("abcd", wanted=0.9999)
+def test_cheap_ones_go_on_until_it_is_sure_and_none_is_slower_than_the_master():
+    b = house("abcd", wanted=0.99)
     _, seen = cascaded(b, dict.fromkeys("abcdM", "4"))
-    assert seen.asked == ["a", "b", "M"]
+    assert seen.asked == ["a", "b", "c"]
     slow = replace(b, outlook=World(seconds={"M": 1.0, "b": 20.0, "c": 20.0, "d": 20.0}))
     _, seen = cascaded(slow, dict.fromkeys("abcdM", "4"))
     assert seen.asked == ["a", "M"]
+
+
+def test_the_master_is_asked_at_once_when_the_cheap_ones_left_could_not_make_it_sure():
+    _, seen = cascaded(house("abcd", wanted=0.9999), dict.fromkeys("abcdM", "4"))
+    assert seen.asked == ["a", "M"]
+    _, seen = cascaded(house("abc", wanted=0.99), {"a": "4", "b": "5", "M": "5"})
+    assert seen.asked == ["a", "b", "M"]
+
+
+def test_a_third_cheap_one_may_tip_the_scales_where_two_differ():
+    sure = house("abc", wanted=0.9, reliability=0.8)
+    verdict, seen = cascaded(sure, {"a": "4", "b": "5", "c": "4"})
+    assert seen.asked == ["a", "b", "c"]
+    assert verdict.winner is not None and verdict.winner.answer == "4"
 
 
 def test_where_answers_cannot_be_compared_a_second_one_is_not_asked_and_the_master_has_the_word():

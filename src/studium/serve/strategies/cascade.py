@@ -15,28 +15,30 @@ from studium.serve.strategies.deciding import decide
 from studium.serve.strategies.single import single
 from studium.serve.strategies.verdicts import agreement, judge, panel_of
 
-# On the answers of six real models two cheap ones before the strong one did best; a third seldom tells more.
+# Where nothing less than certainty is asked for, so many cheap ones must agree.
 MOST_CHEAP = 2
 
 
 def cascade(brief: Brief) -> Strategy:
-    """Ask the courier, a second cheap student while it is not sure, then the master; each once at most.
+    """Ask the courier, then further cheap students while they could make it sure, then the master; each once at most.
 
-    Two cheap ones that differ are not asked further: the master decides, and is never outvoted by them. Where
-    it was asked because they agreed without being sure enough, all three are weighed. A master that has no
-    answer leaves it to the others, and the flag `master_silent` says so.
+    The master is asked as soon as the cheap ones that are left could not bring the confidence that is asked for, even
+    if they all said the same. Where they differ then, it decides, and is never outvoted by them. Where they
+    agreed without being sure enough, all are weighed. A master that has no answer leaves it to the others, and
+    the flag `master_silent` says so.
     """
     master = brief.master
     cheap = _cheap(brief, master)
     if master is None or not cheap:
         return (yield from single(brief))
     replies: list[MemberReply] = []
-    for student in cheap:
+    for number, student in enumerate(cheap, 1):
         replies += yield Batch((Call(student),), note=f"{student.name} answers first")
-        if _differ(brief, replies):
-            break
-        if _sure(brief, replies, asked_all=len(replies) == len(cheap)):
+        left = cheap[number:]
+        if _sure(brief, replies, asked_all=not left):
             return _noted(judge(brief, replies, ()), "the master was not needed")
+        if left and not _within_reach(brief, replies, left):
+            break
     differ = _differ(brief, replies)
     why = "they differ" if differ else "they are not sure enough"
     (last,) = yield Batch((Call(master),), note=f"{master.name} decides: {why}")
@@ -50,7 +52,7 @@ def cascade(brief: Brief) -> Strategy:
 
 
 def _cheap(brief: Brief, master: Student | None) -> list[Student]:
-    """Return who is asked before the master: the courier, then whoever answers as soon as the master would.
+    """Return who may be asked before the master: the courier, then whoever answers as soon as the master would.
 
     Where answers cannot be compared a second one tells nothing.
     """
@@ -63,7 +65,8 @@ def _cheap(brief: Brief, master: Student | None) -> list[Student]:
         for one in brief.students
         if one not in (master, *first) and brief.outlook.seconds_to_answer(one) <= limit_s
     ]
-    return [*first, *others][: MOST_CHEAP if brief.recognised else 1]
+    most = len(brief.students) if brief.stages[-1].confidence < 1.0 else MOST_CHEAP
+    return [*first, *others][: most if brief.recognised else 1]
 
 
 def _differ(brief: Brief, replies: Sequence[MemberReply]) -> bool:
@@ -87,6 +90,14 @@ def _sure(brief: Brief, replies: Sequence[MemberReply], *, asked_all: bool) -> b
     if wanted < 1.0:
         return judge(brief, replies, ()).confidence >= wanted
     return asked_all and sum(one.fate is Fate.ANSWERED for one in replies) >= MOST_CHEAP
+
+
+def _within_reach(brief: Brief, replies: Sequence[MemberReply], left: Sequence[Student]) -> bool:
+    """Say whether the cheap ones that are left could still make it sure."""
+    wanted = brief.stages[-1].confidence
+    if wanted >= 1.0:
+        return not _differ(brief, replies)
+    return brief.calibrated(panel_of(brief).most_probable(replies, [one.name for one in left])) >= wanted
 
 
 def _as_the_master_says(brief: Brief, last: MemberReply, replies: Sequence[MemberReply]) -> Verdict:
