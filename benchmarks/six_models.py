@@ -5,14 +5,14 @@ and replies {model: {answer, chars, correct}}, the same models in the same order
 The others are the five (or however many) students of the committee. Every split calibrates on a random 300
 questions and is tested on the rest; reliabilities, the calibration curve, the cascade's threshold, the best
 single student and the length for routing come from the 300 alone. Fixed before any split: the pool (all but the
-last model), K = 10 wrong answers, and the rule for the threshold: of the grid THRESHOLDS the one with most right
-on the 300 among those that call the strong model for at most 55 % of them. That rule, asking those at hand
-first, and letting what students have in common count (how much is learned from the 300) were chosen while looking at
-678 public lines, and the lower rate of questions was added after the aim on loads was missed at the higher one; the
-same script on lines kept aside is what tells. Weights, the stop and
-the order of asking are `serve.evidence` and `serve.asking_order`, asked by the small strategies of `ways_to_ask`;
-"majority" and "cascade of two that agree" are strategies as they are served. Memory is simulated (`fleet.simulate`:
-11 GB, invented timings), at a question every 50 s, where a table that asks all in parallel queues, and at half of that.
+last model), and the rule for the threshold: of the grid THRESHOLDS the one with most right on the 300 among those that
+call the strong model for at most 55 % of them. That rule, asking those at hand first, and letting what students have
+in common count were chosen while looking at 678 public lines, and the lower rate of questions was added after the
+aim on loads was missed at the higher one; the same script on lines kept aside is what tells. Everything is asked by
+strategies as they are served (`committee`, `cascade`, `single`, `everyone`), and what voices have in common and the
+number of wrong answers are learned by the same code as in a workspace (`serve.evidence_history`). Memory is simulated
+(`fleet.simulate`: 11 GB, invented timings), at a question every 50 s, where a table that asks all in parallel queues,
+and at half of that.
 
 One model asked several times cannot be measured here: there is one answer of each model.
 """
@@ -22,7 +22,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from itertools import combinations
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -31,34 +31,35 @@ from typing import Any
 from benchmarks.real_answers import Line, read
 from benchmarks.report import Aim, Report, run, say
 from benchmarks.simulated_asking import RATES_PER_S, lay_down, play, work
-from benchmarks.ways_to_ask import all_at_once, at_hand_first, cheap_first, in_turn
 from studium.errors import StudiumError
 from studium.evals.intervals import Interval, bootstrap_mean
 from studium.fleet.simulate.measures import spread
 from studium.fleet.simulate.policies import POLICIES, WITHOUT_HINTS
 from studium.fleet.simulate.workloads import STUDENT_SIZES_GB
 from studium.records.answers import Complexity, Fate
+from studium.records.grades import PairCounts
 from studium.records.messages import Ask, Message
 from studium.records.models import Capabilities, ModelSpec, Student
 from studium.serve.calibration import Calibration, Pair, ece, fit
-from studium.serve.calls import Brief, Known, Outlook, Stage, Strategy
-from studium.serve.evidence import Panel
-from studium.serve.evidence_history import in_common
+from studium.serve.calls import Brief, Known, Outlook, Stage, Strategy, Verdict
+from studium.serve.evidence_history import USUAL_WRONG_ANSWERS, InCommon, Together
 from studium.serve.strategies.cascade import cascade
+from studium.serve.strategies.committee import committee
 from studium.serve.strategies.everyone import everyone
-from studium.serve.strategies.verdicts import panel_of
+from studium.serve.strategies.single import single
+from studium.serve.strategies.verdicts import judge
 
 FILE = "STUDIUM_SIX_MODELS"
 SPLITS, QUICK_SPLITS = 20, 3
 SIMULATED_SPLITS, QUICK_SIMULATED_SPLITS = 8, 1
 CALIBRATE_ON = 300
-WRONG_ANSWERS = 10.0
 THRESHOLDS = tuple(number / 100 for number in range(60, 98, 2))
 MOST_STRONG_CALLS = 0.55
 MATRIX_PARALLEL = "ideal swap table, all in parallel"
 LRU_IN_TURN = "byte LRU, in turn, stop when settled"
 LRU_RESIDENT_FIRST = "byte LRU, at hand first, stop when settled"
 PLAN_PARALLEL = "Studium's planner, all in parallel"
+KIND = "arithmetic"
 PLAN_IN_TURN = "Studium's planner, in turn, stop when settled"
 OURS = "Studium's planner, at hand first, stop when settled"
 
@@ -70,7 +71,7 @@ class Learned:
     students: tuple[str, ...]
     strong: str
     reliability: Mapping[str, float]
-    commons: float = 0.0
+    in_common: InCommon = field(default_factory=InCommon)
     threshold: float = 1.0
     strong_share: float = 0.0
     calibration: Calibration = field(default_factory=Calibration)
@@ -99,6 +100,23 @@ class Still:
         return Capabilities(manages_memory=True)
 
 
+class InTurn(Still):
+    """A machine with room for one model, on which nothing is nearer than anything else: one after the other."""
+
+    def fit_together(self, students: Sequence[Student]) -> bool:
+        return len(students) == 1
+
+
+class Cheaper(Still):
+    """Where the strong model takes longest: what a cascade needs to know who is cheap."""
+
+    def __init__(self, strong: str) -> None:
+        self._strong = strong
+
+    def seconds_to_answer(self, student: Student) -> float:
+        return 10.0 if student.name == self._strong else 1.0
+
+
 STILL = Still()
 
 
@@ -110,8 +128,8 @@ def brief(learned: Learned, outlook: Outlook, names: Sequence[str], *, confidenc
         reserves=(),
         ask=Ask(messages=(Message("user", "a question of the file"),)),
         question="",
-        domain="arithmetic",
-        kind="arithmetic",
+        domain=KIND,
+        kind=KIND,
         recognised=True,
         same=lambda one, other: one == other,
         extract=lambda text: text or None,
@@ -119,7 +137,9 @@ def brief(learned: Learned, outlook: Outlook, names: Sequence[str], *, confidenc
         stages=(Stage(Complexity.EXPERT, 1, len(names), confidence),),
         outlook=outlook,
         master=students[learned.strong],
-        wrong_answers=WRONG_ANSWERS,
+        wrong_answers=learned.in_common.wrong_answers,
+        commons=learned.in_common.commons,
+        kinship=learned.in_common.kinship,
     )
 
 
@@ -135,6 +155,10 @@ class Result:
 
 def answer(strategy: Strategy, line: Line) -> Result:
     verdict, asked = play(strategy, line.replies)
+    return _result(verdict, asked, line)
+
+
+def _result(verdict: Verdict, asked: Sequence[str], line: Line) -> Result:
     winner = verdict.winner
     right = winner is not None and winner.fate is Fate.ANSWERED and line.right[winner.student]
     return Result(right, asked, None if winner is None else winner.answer, verdict.confidence)
@@ -144,12 +168,11 @@ def learn(lines: Sequence[Line]) -> Learned:
     """Learn all that a split needs from its calibration questions."""
     names = list(lines[0].right)
     reliability = {name: (sum(one.right[name] for one in lines) + 1) / (len(lines) + 2) for name in names}
-    in_five = [{name: one.right[name] for name in names[:-1]} for one in lines]
-    plain = Learned(tuple(names[:-1]), names[-1], reliability, in_common(in_five))
-    pairs = [Pair(one.confidence, float(one.right)) for one in _answers(_vote, plain, lines)]
+    plain = Learned(tuple(names[:-1]), names[-1], reliability, _in_common(names[:-1], reliability, lines))
+    pairs = [Pair(one.confidence, float(one.right)) for one in _vote(plain, lines)]
     choices: list[tuple[float, float, float]] = []
     for threshold in THRESHOLDS:
-        results = _answers(partial(_cheap_first, threshold=threshold), plain, lines)
+        results = _answers(replace(plain, threshold=threshold), _cascade, lines)
         strong = fmean(plain.strong in one.asked for one in results)
         choices.append((fmean(one.right for one in results), -strong, threshold))
     within = [one for one in choices if -one[1] <= MOST_STRONG_CALLS]
@@ -157,60 +180,73 @@ def learn(lines: Sequence[Line]) -> Learned:
     return replace(plain, threshold=threshold, strong_share=-share, calibration=fit(pairs))
 
 
+def _in_common(names: Sequence[str], reliability: Mapping[str, float], lines: Sequence[Line]) -> InCommon:
+    """Learn what students have in common as a workspace does; each has a base of its own."""
+    counts = [_count(first, second, line) for first, second in combinations(names, 2) for line in lines]
+    families = {name: name for name in names}
+    together = Together(
+        [one for one in counts if one is not None],
+        families,
+        lambda name, _kind: reliability[name],
+        lambda _kind: USUAL_WRONG_ANSWERS,
+    )
+    return together.in_common(KIND, tuple(names), USUAL_WRONG_ANSWERS)
+
+
+def _count(first: str, second: str, line: Line) -> PairCounts | None:
+    """Return one pair of replies, counted; None where one of them gave no answer."""
+    one, other = line.replies[first].answer, line.replies[second].answer
+    if one is None or other is None:
+        return None
+    right, again = line.right[first], line.right[second]
+    mistaken = not right and not again
+    return PairCounts(
+        KIND,
+        first,
+        second,
+        both=right and again,
+        first_only=right and not again,
+        second_only=again and not right,
+        same_mistake=mistaken and one == other,
+        other_mistake=mistaken and one != other,
+    )
+
+
 Way = Callable[[Learned], Strategy]
 
 
-def ask_by(
-    strategy: Callable[[Brief, Panel], Strategy], learned: Learned, outlook: Outlook = STILL
-) -> Strategy:
-    """Put a question to the students, the most reliable first, with what was learned of them."""
-    of = brief(learned, outlook, learned.by_merit)
-    return strategy(of, panel(learned, of))
+def _answers(learned: Learned, way: Way, lines: Sequence[Line]) -> list[Result]:
+    return [answer(way(learned), one) for one in lines]
 
 
-def panel(learned: Learned, of: Brief) -> Panel:
-    return replace(panel_of(of), commons=learned.commons)
-
-
-def _vote(learned: Learned) -> Strategy:
-    return ask_by(all_at_once, learned)
+def _vote(learned: Learned, lines: Sequence[Line]) -> list[Result]:
+    """Return what all together say: what the lossless stop must not differ from."""
+    of = brief(learned, STILL, learned.by_merit)
+    found: list[Result] = []
+    for line in lines:
+        verdict = judge(of, [line.replies[name] for name in learned.by_merit], ())
+        found.append(_result(verdict, learned.by_merit, line))
+    return found
 
 
 def _lossless(learned: Learned) -> Strategy:
-    return ask_by(at_hand_first, learned)
+    return committee(brief(learned, STILL, learned.by_merit))
 
 
-def _cheap_first(learned: Learned, threshold: float | None = None) -> Strategy:
-    wanted = learned.threshold if threshold is None else threshold
-    of = brief(learned, STILL, learned.by_merit, confidence=wanted)
-    return cheap_first(of, panel(learned, of))
+def _cascade(learned: Learned) -> Strategy:
+    return cascade(brief(learned, Cheaper(learned.strong), learned.by_merit, confidence=learned.threshold))
 
 
-def _served_cascade(learned: Learned) -> Strategy:
-    return cascade(brief(learned, Cheaper(learned), learned.by_merit))
-
-
-class Cheaper(Still):
-    """Where the strong model takes longest: what a cascade needs to know who is cheap."""
-
-    def __init__(self, learned: Learned) -> None:
-        self._strong = learned.strong
-
-    def seconds_to_answer(self, student: Student) -> float:
-        return 10.0 if student.name == self._strong else 1.0
-
-
-def _alone(learned: Learned, name: str) -> Strategy:
-    of = brief(learned, STILL, [name])
-    return all_at_once(of, panel(learned, of))
-
-
-def _answers(way: Way, learned: Learned, lines: Sequence[Line]) -> list[Result]:
-    return [answer(way(learned), one) for one in lines]
+def _two_agree(learned: Learned) -> Strategy:
+    return cascade(brief(learned, Cheaper(learned.strong), learned.by_merit))
 
 
 def _majority(learned: Learned) -> Strategy:
     return everyone(brief(learned, STILL, learned.by_merit))
+
+
+def _alone(learned: Learned, name: str) -> Strategy:
+    return single(brief(learned, STILL, [name]))
 
 
 def _by_length(learned: Learned, calibrate: Sequence[Line], lines: Sequence[Line]) -> list[Result]:
@@ -227,7 +263,7 @@ def _by_length(learned: Learned, calibrate: Sequence[Line], lines: Sequence[Line
 
 BEST, MAJORITY, VOTE, LOSSLESS = "best student alone", "majority of all", "log-odds of all", "lossless stop"
 INDEPENDENT = "log-odds of all, nothing in common"
-STRONG, LENGTH, SERVED = "strong model alone", "routed by prompt length", "cascade of two that agree"
+STRONG, LENGTH, TWO_AGREE = "strong model alone", "routed by prompt length", "cascade of two that agree"
 CASCADE = "cascade by posterior"
 Results = Mapping[str, Sequence[Result]]
 
@@ -242,28 +278,44 @@ def split(lines: Sequence[Line], number: int) -> tuple[list[int], list[int]]:
 def answer_all(learned: Learned, calibrate: Sequence[Line], test: Sequence[Line]) -> Results:
     """Answer the test questions in every way."""
     return {
-        BEST: _answers(lambda one: _alone(one, one.by_merit[0]), learned, test),
-        MAJORITY: _answers(_majority, learned, test),
-        VOTE: _answers(_vote, learned, test),
-        INDEPENDENT: _answers(_vote, replace(learned, commons=0.0), test),
-        LOSSLESS: _answers(_lossless, learned, test),
-        STRONG: _answers(lambda one: _alone(one, one.strong), learned, test),
+        BEST: _answers(learned, lambda one: _alone(one, one.by_merit[0]), test),
+        MAJORITY: _answers(learned, _majority, test),
+        VOTE: _vote(learned, test),
+        INDEPENDENT: _vote(replace(learned, in_common=InCommon()), test),
+        LOSSLESS: _answers(learned, _lossless, test),
+        STRONG: _answers(learned, lambda one: _alone(one, one.strong), test),
         LENGTH: _by_length(learned, calibrate, test),
-        SERVED: _answers(_served_cascade, learned, test),
-        CASCADE: _answers(_cheap_first, learned, test),
+        TWO_AGREE: _answers(learned, _two_agree, test),
+        CASCADE: _answers(learned, _cascade, test),
     }
 
 
 # ---- memory ------------------------------------------------------------------------------------
 
-CELLS: Mapping[str, tuple[str, Callable[[Brief, Panel], Strategy]]] = {
-    MATRIX_PARALLEL: ("llama-swap-matrix", all_at_once),
-    LRU_IN_TURN: ("byte-lru", in_turn),
-    LRU_RESIDENT_FIRST: ("byte-lru", at_hand_first),
-    PLAN_PARALLEL: (WITHOUT_HINTS, all_at_once),
-    PLAN_IN_TURN: (WITHOUT_HINTS, in_turn),
-    OURS: (WITHOUT_HINTS, at_hand_first),
+Asking = Callable[[Learned, Outlook], Strategy]
+
+
+def _all(learned: Learned, _present: Outlook) -> Strategy:
+    return everyone(brief(learned, STILL, learned.by_merit))
+
+
+def _in_turn(learned: Learned, _present: Outlook) -> Strategy:
+    return committee(brief(learned, InTurn(), learned.by_merit))
+
+
+def _at_hand_first(learned: Learned, present: Outlook) -> Strategy:
+    return committee(brief(learned, present, learned.by_merit))
+
+
+CELLS: Mapping[str, tuple[str, Asking]] = {
+    MATRIX_PARALLEL: ("llama-swap-matrix", _all),
+    LRU_IN_TURN: ("byte-lru", _in_turn),
+    LRU_RESIDENT_FIRST: ("byte-lru", _at_hand_first),
+    PLAN_PARALLEL: (WITHOUT_HINTS, _all),
+    PLAN_IN_TURN: (WITHOUT_HINTS, _in_turn),
+    OURS: (WITHOUT_HINTS, _at_hand_first),
 }
+STOPPED = tuple(name for name, (_, asking) in CELLS.items() if asking is not _all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,14 +330,14 @@ class Lived:
 
 def simulate(learned: Learned, test: Sequence[Line], number: int, cell: str, rate_per_s: float) -> Lived:
     """Put the test questions to the committee as they arrive; return what it took a question."""
-    policy, strategy = CELLS[cell]
+    policy, asking = CELLS[cell]
     trace = lay_down(
         learned.students, STUDENT_SIZES_GB[: len(learned.students)], len(test), number, rate_per_s
     )
     machine = work(
         trace,
         POLICIES[policy],
-        lambda _place, present: ask_by(strategy, learned, present),
+        lambda _place, present: asking(learned, present),
         lambda place, name: test[place].replies[name],
         seed=number,
     )
@@ -375,8 +427,9 @@ def _aims(splits: Sequence[Split]) -> list[Aim]:
     ) + sum(
         one != all_.answer
         for split in splits
-        for cell in split.lived
-        for one, all_ in zip(split.lived[cell].answers, split.results[VOTE], strict=True)
+        for (cell, _), lived in split.lived.items()
+        if cell in STOPPED
+        for one, all_ in zip(lived.answers, split.results[VOTE], strict=True)
     )
     points = bootstrap_mean(_by_question(splits, lambda of: _points(of[CASCADE], of[STRONG])))
     share = bootstrap_mean(
@@ -454,7 +507,8 @@ def _notes(path: Path, lines: Sequence[Line], splits: Sequence[Split]) -> list[s
     return [
         f"{len(lines)} questions of {path.name}; {len(splits)} splits, {CALIBRATE_ON} to calibrate, the rest to test",
         f"the strong model is {splits[0].learned.strong}; thresholds chosen {thresholds[0]} to {thresholds[-1]}",
-        f"what the students have in common: {fmean(one.learned.commons for one in splits):.2f} on the mean",
+        f"what the students have in common: {fmean(one.learned.in_common.commons for one in splits):.2f} on the mean; "
+        f"wrong answers: {fmean(one.learned.in_common.wrong_answers for one in splits):.1f}",
         f"memory simulated on {simulated} splits; intervals of accuracy and calls are bootstraps over questions, "
         "those of loads and seconds over splits",
         "one model asked several times is not measured: the file has one answer of each",

@@ -84,6 +84,8 @@ def test_couriers_without_an_answer_send_the_question_on():
 def test_where_certainty_is_wanted_two_that_agree_will_do():
     _, seen = cascaded(house(wanted=1.0), {"a": "4", "b": "4"})
     assert seen.asked == ["a", "b"]
+    _, seen = cascaded(house(wanted=1.0), {"a": "4", "b": "5", "M": "5"})
+    assert seen.asked == ["a", "b", "M"]
     _, seen = cascaded(house("a", wanted=1.0), {"a": "4", "M": "4"})
     assert seen.asked == ["a", "M"]
 

@@ -89,7 +89,11 @@ def _sure(brief: Brief, replies: Sequence[MemberReply], *, asked_all: bool) -> b
     wanted = brief.stages[-1].confidence
     if wanted < 1.0:
         return judge(brief, replies, ()).confidence >= wanted
-    return asked_all and sum(one.fate is Fate.ANSWERED for one in replies) >= MOST_CHEAP
+    return (
+        asked_all
+        and not _differ(brief, replies)
+        and sum(one.fate is Fate.ANSWERED for one in replies) >= MOST_CHEAP
+    )
 
 
 def _within_reach(brief: Brief, replies: Sequence[MemberReply], left: Sequence[Student]) -> bool:
