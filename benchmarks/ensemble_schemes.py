@@ -30,7 +30,7 @@ from studium.evals.intervals import Interval, wilson
 from studium.records.answers import AnswerStatus, Fate, MemberReply, Query
 from studium.records.messages import Message
 from studium.serve.calls import Batch, Brief, Call, Strategy, Verdict
-from studium.serve.comparison.items import Item, fresh_items
+from studium.evals.items import Item, fresh_items
 from studium.serve.comparison.measure import (
     ADAPTIVE,
     EVERYONE,

@@ -14,7 +14,7 @@ from studium.errors import BadRequest
 if TYPE_CHECKING:
     from studium.app import Studium
     from studium.config import Config
-    from studium.serve.comparison.items import Item
+    from studium.evals.items import Item
     from studium.serve.comparison.measure import Outcome, Scheme
     from studium.serve.comparison.report import Comparison
 
@@ -74,7 +74,7 @@ def _items(
     """Return the questions to choose the best student on, those to compare on, and what they are."""
     from studium.domains.catalogue import skills
     from studium.domains.protocol import Split
-    from studium.serve.comparison.items import fresh_items, items_of_file
+    from studium.evals.items import fresh_items, items_of_file
 
     if file is not None and domains:
         raise BadRequest("--file and --domain are both given", expected="one of them")

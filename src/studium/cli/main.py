@@ -14,6 +14,8 @@ from studium.cli import (
     compare_ensembles,
     configuration,
     doctor,
+    domains,
+    evals,
     feedback,
     governor,
     intents,
@@ -46,6 +48,8 @@ app.command("lease")(lease.lease)
 app.command("version")(version.version)
 app.add_typer(students.app, name="students")
 app.add_typer(models.app, name="models")
+app.add_typer(domains.app, name="domains")
+app.add_typer(evals.app, name="eval")
 app.add_typer(session.app, name="session")
 app.add_typer(intents.app, name="intents")
 app.add_typer(governor.app, name="governor")

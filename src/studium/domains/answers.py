@@ -14,6 +14,8 @@ _ANSWER_LINE = re.compile(r"^[\s*_#>]*answer[\s*_]*[:=][\s*_]*(\S.*?)[\s*_]*$", 
 _BOXED = re.compile(r"\\boxed\{([^{}]+)\}")
 _ANSWER_IS = re.compile(r"\banswer is:?\s+(\S[^\n]*?)(?:\.\s|\.?$)", re.IGNORECASE | re.MULTILINE)
 _DECLINES = re.compile(r"\s*(?:sorry,\s*)?i (?:cannot|can't|can not) answer (?:that|this)\b", re.IGNORECASE)
+_HEDGES = re.compile(r"\b(?:or|either|neither|nor|not|maybe|perhaps)\b|\bis(?:n't|n\u2019t)", re.IGNORECASE)
+_ASIDE = re.compile(r"\([^()]*\)")
 _GROUPED_NUMBER = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
@@ -32,6 +34,16 @@ def final_answer(reply: str) -> str | None:
 def abstains(reply: str) -> bool:
     """Say whether a reply declines to answer."""
     return _DECLINES.match(reply) is not None
+
+
+def hedges(answer: str) -> bool:
+    """Say whether an answer leaves a way out: "104 or 105", "not negative"."""
+    return _HEDGES.search(answer) is not None
+
+
+def without_asides(answer: str) -> str:
+    """Return an answer without what stands in parentheses: "90 minutes (an hour and a half)"."""
+    return _ASIDE.sub("", answer)
 
 
 def normalise(answer: str) -> str:

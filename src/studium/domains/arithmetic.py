@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from random import Random
 
+from studium.domains.answers import without_asides
 from studium.domains.columns import add_steps, subtract_steps, times_steps
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
@@ -93,17 +94,24 @@ class Arithmetic(ExactDomain):
         )
 
     def canonical(self, answer: str) -> str | None:
-        return last_integer(answer)
+        return only_integer(answer)
 
     def answer_to(self, reading: Reading) -> str | None:
         a, b = int(reading.slots["a"]), int(reading.slots["b"])
         return str({"add": a + b, "subtract": a - b, "times": a * b}[reading.task])
 
 
-def last_integer(answer: str) -> str | None:
-    """Return the last whole number in a text, written plainly, or None."""
-    found = _INTEGER.findall(answer)
-    return str(int(found[-1].replace("−", "-").replace(",", "").split(".")[0])) if found else None
+def only_integer(answer: str) -> str | None:
+    """Return the whole number a text states, written plainly: what follows its last "=", else the only one there is.
+
+    None where there is none or several: copied questions and lists of guesses state nothing.
+    """
+    found = {_plainly(number) for number in _INTEGER.findall(without_asides(answer.rpartition("=")[2]))}
+    return found.pop() if len(found) == 1 else None
+
+
+def _plainly(number: str) -> str:
+    return str(int(number.replace("−", "-").replace(",", "").split(".")[0]))
 
 
 def _operands(rng: Random, task: str, digits: tuple[int, int]) -> tuple[int, int]:

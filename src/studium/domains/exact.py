@@ -1,14 +1,14 @@
 """What domains share whose answers can be checked exactly.
 
 A subclass makes problems and says in which canonical form its answers are compared (`canonical`);
-reading, comparing and grading follow. A reply without a readable answer, an abstention among them,
-is wrong (0.0); only a problem of another domain is "not scored" (None).
+reading, comparing and grading follow. A reply without a readable answer, an abstention or a hedge ("104 or
+105") among them, is wrong (0.0); only a problem of another domain is "not scored" (None).
 """
 
 from collections.abc import Sequence
 from random import Random
 
-from studium.domains.answers import abstains, final_answer, normalise
+from studium.domains.answers import abstains, final_answer, hedges, normalise
 from studium.domains.protocol import Problem, Rule
 from studium.domains.wording import Phrasebook, Reading
 
@@ -43,10 +43,10 @@ class ExactDomain:
         stated = final_answer(reply)
         if stated is None:
             bare = reply.strip()
-            if not bare or len(bare) > _BARE_REPLY_CHARACTERS or "\n" in bare or abstains(bare):
+            if len(bare) > _BARE_REPLY_CHARACTERS or not bare.isprintable() or abstains(bare):
                 return None
             stated = bare
-        return self.canonical(stated)
+        return None if hedges(stated) else self.canonical(stated)
 
     def same(self, one: str, other: str) -> bool:
         canonical = self.canonical(one)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from studium.domains.answers import without_asides
 from studium.domains.columns import minus, plus
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
@@ -119,7 +120,7 @@ _TASKS = {
     2: ("metric", "time", "back", "mixed", *("weekday after", "weekday before") * 2),
     3: ("mixed", "duration", "duration", "date after", "date before"),
 }
-_DATE = re.compile(rf"(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({'|'.join(MONTH_DAYS)})", re.IGNORECASE)
+_DATE = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({'|'.join(MONTH_DAYS)})\b", re.IGNORECASE)
 _WEEKDAY = re.compile(rf"\b({'|'.join(WEEKDAYS)})\b", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:,\d{3})*")
 
@@ -157,12 +158,12 @@ class Measures(ExactDomain):
         )
 
     def canonical(self, answer: str) -> str | None:
-        if date := _DATE.search(answer):
-            return f"{int(date[1])} {date[2].capitalize()}"
-        if weekday := _WEEKDAY.search(answer):
-            return weekday[1].capitalize()
-        number = _NUMBER.search(answer)
-        return str(int(number[0].replace(",", ""))) if number else None
+        answer = without_asides(answer)
+        dates = {f"{int(date[1])} {date[2].capitalize()}" for date in _DATE.finditer(answer)}
+        weekdays = {weekday[1].capitalize() for weekday in _WEEKDAY.finditer(answer)}
+        numbers = {str(int(number[0].replace(",", ""))) for number in _NUMBER.finditer(answer)}
+        found = dates or weekdays or numbers
+        return found.pop() if len(found) == 1 else None
 
     def answer_to(self, reading: Reading) -> str | None:
         slots = reading.slots

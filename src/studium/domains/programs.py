@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from studium.domains.arithmetic import last_integer
+from studium.domains.arithmetic import only_integer
 from studium.domains.columns import minus, plus
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
@@ -105,7 +105,7 @@ class Programs(ExactDomain):
         )
 
     def canonical(self, answer: str) -> str | None:
-        return last_integer(answer)
+        return only_integer(answer)
 
 
 def _expression(rng: Random, level: int) -> _Worked:

@@ -83,6 +83,48 @@ class ChecksQuestions(Protocol):
         ...
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """What a domain may offer besides: what its replies are measured by, names of `evals.metrics`."""
+
+    metrics: tuple[str, ...]
+
+
+@runtime_checkable
+class SoundsAlarm(Protocol):
+    """What a domain may offer besides: the one answer that means nothing is wrong; every other is an alarm."""
+
+    harmless: str
+
+
+@runtime_checkable
+class ChecksSyntax(Protocol):
+    """What a domain may offer besides: whether a reply is well formed, right or not."""
+
+    def parses(self, reply: str) -> bool | None:
+        """Say whether what the reply holds can be parsed; None where there is nothing to parse."""
+        ...
+
+
+@runtime_checkable
+class ReadsRows(Protocol):
+    """What a domain may offer besides: to read problems from a user's own file.
+
+    `schema` is the JSON Schema of one row.
+    """
+
+    schema: Mapping[str, Any]
+
+    def problem_of(self, row: Mapping[str, Any]) -> Problem:
+        """Return the problem of a row; its level is 0: not known. Raises BadRequest naming the field that offends."""
+        ...
+
+
+def metrics_of(domain: Domain) -> tuple[str, ...]:
+    """Return what a domain's replies are measured by."""
+    return domain.metrics if isinstance(domain, Measured) else ("accuracy",)
+
+
 class Split(StrEnum):
     """Which side of a wall a problem is on: trained on, used for scores that decide, or only measured."""
 

@@ -4,7 +4,7 @@ import pytest
 
 from studium.domains.catalogue import domain
 from studium.errors import BadRequest
-from studium.serve.comparison.items import fresh_items, items_of_file
+from studium.evals.items import fresh_items, items_of_file
 from studium.serve.comparison.measure import ADAPTIVE, Outcome, Scheme, paired_points, schemes, total
 from studium.serve.comparison.report import Comparison, as_data, markdown, page, sentences
 
