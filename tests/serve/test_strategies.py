@@ -154,3 +154,9 @@ def test_once_all_were_heard_tries_are_taken_only_while_they_could_make_it_sure(
                 [replace(reply(one.student.name, "4"), sample=one.sample) for one in batch.calls]
             )
     assert asked == calls
+
+
+def test_a_further_try_is_not_taken_only_to_make_up_the_number_of_voices():
+    known = {name: Known(0.8, 50.0, name, echo=0.5) for name in "ab"}
+    two = brief("ab", known=known, stages=(Stage(Complexity.MEDIUM, 4, 6, 0.9),))
+    assert carry_out(committee(two), {"a": "4", "b": "4"})[1] == ["a", "b"]

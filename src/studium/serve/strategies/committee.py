@@ -140,11 +140,13 @@ def _worth_it(
 ) -> list[Student]:
     """Return whose further try beats mixing: it tells more per second than any student that was not heard.
 
-    Nobody's where the confidence that is asked for is out of reach, even if all that are left said the same.
+    Nobody's where the confidence that is asked for is there, or out of reach even if all that are left said the same.
     """
     room = stage.max_students - len(replies)
     left = [one.name for one in (*fresh, *(again * room))][:room]
-    if not again or brief.calibrated(panel.most_probable(replies, left)) < stage.confidence:
+    if not again or brief.calibrated(panel.groups(replies)[0].probability) >= stage.confidence:
+        return []
+    if brief.calibrated(panel.most_probable(replies, left)) < stage.confidence:
         return []
 
     def telling(one: Student) -> float:
