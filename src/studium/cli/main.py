@@ -23,6 +23,7 @@ from studium.cli import (
     models,
     session,
     students,
+    train,
     version,
 )
 from studium.cli.failures import report, report_bug
@@ -50,6 +51,7 @@ app.add_typer(students.app, name="students")
 app.add_typer(models.app, name="models")
 app.add_typer(domains.app, name="domains")
 app.add_typer(evals.app, name="eval")
+app.add_typer(train.app, name="train")
 app.add_typer(session.app, name="session")
 app.add_typer(intents.app, name="intents")
 app.add_typer(governor.app, name="governor")

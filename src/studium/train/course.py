@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, Protocol
 
 from studium.train.config import Recipe
 from studium.train.run_folder import RunFolder, State, Status
-from studium.train.watchers import Action, Watchers
+from studium.train.watchers import Action, Alarm, Watchers
 
 SHOW_EVERY_S = 2.0
+LOWER_BY = 0.5
 
 
 class RowLoss(NamedTuple):
@@ -96,13 +97,18 @@ class Course:
     stale: int = 0
     first_step: int = 0
     stopping: str = ""
+    halted: bool = False
+    lowered: float = 1.0
     _last: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
     _seconds_before: float = 0.0
 
     def allow(self, metrics: Mapping[str, float]) -> bool:
         """Let the watchers see a step before it changes weights; say whether it may."""
-        alarm = self.watchers.look(self.step, metrics)
+        return self._heed(self.watchers.look(self.step, metrics))
+
+    def _heed(self, alarm: Alarm | None) -> bool:
+        """Write down an alarm and what is done about it; say whether the step at work may change weights."""
         if alarm is None:
             return True
         self.folder.append(
@@ -117,8 +123,20 @@ class Course:
         )
         self.say(f"step {self.step}: {alarm.advice} ({alarm.action})")
         if alarm.action is Action.STOP:
-            self.stopping = alarm.advice
+            self.stopping, self.halted = alarm.advice, True
+        if alarm.action is Action.LOWER:
+            self.lowered *= LOWER_BY
         return alarm.action is Action.ADVISE
+
+    def to_lower(self) -> float:
+        """Return the factor by which watchers want the rate lowered since this was last asked; 1 mostly."""
+        factor, self.lowered = self.lowered, 1.0
+        return factor
+
+    def ended(self) -> Ended:
+        """Return how the run ends where it is now."""
+        stopped = State.HALTED if self.halted else State.STOPPED
+        return Ended(stopped if self.stopping else State.DONE, self.step, self.seconds, self.best)
 
     def record(self, done: StepDone) -> None:
         """Count a step and write down what it measured."""
@@ -132,6 +150,7 @@ class Course:
         if done.rows:
             rows = [[one.row_id, round(one.loss, 5)] for one in done.rows]
             self.folder.append("rows.jsonl", {"step": self.step, "rows": rows})
+        self._heed(self.watchers.look_back(self.step, done.metrics))
         if now - self._shown >= SHOW_EVERY_S or self.step == self.steps:
             self._shown = now
             self._show(done.metrics)
@@ -140,6 +159,7 @@ class Course:
         """Write down a validation; say whether it is the best so far."""
         self.folder.append("metrics.jsonl", {"step": self.step, "validation": dict(scores)})
         score = scores["score"]
+        self._heed(self.watchers.validated(self.step, scores))
         better = self.best is None or score > self.best
         self.best, self.stale = (score, 0) if better else (self.best, self.stale + 1)
         return better
@@ -209,6 +229,8 @@ def drive(stage: Stage, course: Course, recipe: Recipe) -> Ended:
     every = recipe.validation.every_steps
     while course.step < stage.steps and not course.asked_to_stop():
         course.record(stage.step(course.step, course.allow))
+        if (factor := course.to_lower()) < 1:
+            stage.lower_rate(factor)
         last = course.step == stage.steps
         if every and recipe.validation.problems and (course.step % every == 0 or last):
             scores = stage.validate()
@@ -221,11 +243,9 @@ def drive(stage: Stage, course: Course, recipe: Recipe) -> Ended:
             _save(stage, course, best)
             saved = time.monotonic()
     _save(stage, course, best)
-    if course.stopping:
-        return Ended(State.STOPPED, course.step, course.seconds, course.best)
-    if best is not None:
+    if best is not None and not course.stopping:
         stage.use(best)
-    return Ended(State.DONE, course.step, course.seconds, course.best)
+    return course.ended()
 
 
 def _save(stage: Stage, course: Course, best: Any) -> None:

@@ -35,10 +35,14 @@ _LIBRARIES = ("studium", "torch", "transformers", "trl", "peft", "tokenizers", "
 
 
 class State(StrEnum):
-    """How a run stands. A run whose process is gone while it says running was killed: it can be resumed."""
+    """How a run stands. A run whose process is gone while it says running was killed: it can be resumed.
+
+    A stopped one was asked to; a halted one was stopped by a watcher.
+    """
 
     RUNNING = "running"
     STOPPED = "stopped"
+    HALTED = "halted"
     DONE = "done"
     FAILED = "failed"
     KILLED = "killed"

@@ -1,12 +1,26 @@
-"""What a run's watchers look for, before a step changes weights: each finding comes with advice and an action."""
+"""What a run's watchers look for: spikes, what is not finite, drift, collapse, rewards that are gamed.
 
-from collections.abc import Mapping
+Each finding comes with advice and an action, no graver than the recipe allows. "Usual" is the median of the last steps
+and its spread their median absolute deviation, so that one spike does not hide the next. What is remembered is saved
+with the run. A step is looked at before it changes weights (loss, gradient norm) and after (everything else).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
+from math import isfinite, log, sqrt
+from statistics import median
 from typing import Any
 
 from studium.train.config import Watch
+
+WINDOW = 50
+FEWEST = 12
+# Spikes within the window after which the rate is lowered, and after which the run is stopped.
+LOWER_AFTER, STOP_AFTER = 3, 6
+# An advice is not given again for so many steps.
+SILENT_STEPS = 50
+_NORMAL = 1.4826
 
 
 class Action(StrEnum):
@@ -16,6 +30,9 @@ class Action(StrEnum):
     SKIP = "skip"
     LOWER = "lower"
     STOP = "stop"
+
+
+_GRAVITY = list(Action)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +47,223 @@ class Watchers:
 
     def __init__(self, settings: Watch) -> None:
         self._settings = settings
+        self._seen: dict[str, list[float]] = {}
+        self._first: dict[str, list[float]] = {}
+        self._spikes: list[int] = []
+        self._said: dict[str, int] = {}
+        self._best_reward: float | None = None
+        self._validations: list[tuple[float, float, float]] = []
 
     def look(self, step: int, metrics: Mapping[str, float]) -> Alarm | None:
-        """Return the gravest alarm of a step, None where all is well."""
+        """Return the gravest alarm before a step changes weights, None where all is well."""
         broken = next((name for name, value in metrics.items() if not isfinite(value)), None)
         if broken is not None:
-            return Alarm(
-                "not-finite", f"{broken} is {metrics[broken]}: lower the rate, look at the rows", Action.STOP
+            advice = (
+                f"{broken} is {metrics[broken]}: lower optimiser.rate, and look at the rows with `train why`"
             )
-        return None
+            # Such a step is never taken, whatever the recipe allows.
+            return Alarm("not-finite", advice, _gravest(self._allowed(Action.STOP), Action.SKIP))
+        found = [
+            alarm for alarm in (self._loss_spike(step, metrics), self._norm_spike(step, metrics)) if alarm
+        ]
+        self._remember({name: metrics[name] for name in ("loss", "gradient_norm") if name in metrics})
+        return self._one(step, found)
+
+    def look_back(self, step: int, metrics: Mapping[str, float]) -> Alarm | None:
+        """Return the gravest alarm over what a step measured beside its loss."""
+        self._remember(
+            {k: v for k, v in metrics.items() if k not in ("loss", "gradient_norm", "rate") and isfinite(v)}
+        )
+        return self._one(step, list(self._drifts(metrics)))
+
+    def validated(self, step: int, scores: Mapping[str, float]) -> Alarm | None:
+        """Return an alarm where the reward rises and the score of problems kept from training does not."""
+        rewards = self._seen.get("reward", [])
+        if not rewards:
+            return None
+        score = scores["score"]
+        error = sqrt(max(score * (1 - score), 0.01) / max(1.0, scores.get("scored", 100.0)))
+        self._validations.append((median(rewards[-10:]), score, error))
+        return self._one(step, list(self._gamed()))
 
     def state(self) -> dict[str, Any]:
-        return {}
+        return {key.lstrip("_"): value for key, value in vars(self).items() if key != "_settings"}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        pass
+        for key, value in state.items():
+            setattr(self, f"_{key}", value)
+
+    def _loss_spike(self, step: int, metrics: Mapping[str, float]) -> Alarm | None:
+        # The loss of a reward's gradient is noise around nought.
+        known = [] if "reward" in self._seen else self._seen.get("loss", [])
+        if len(known) < FEWEST or "loss" not in metrics:
+            return None
+        usual, spread = _usual(known)
+        bound = usual + self._settings.loss_spike * max(2 * spread, 0.1 * abs(usual), 1e-3)
+        if metrics["loss"] <= bound:
+            return None
+        return self._spike(step, "loss-spike", f"loss {metrics['loss']:.4g}, usually {usual:.4g}")
+
+    def _norm_spike(self, step: int, metrics: Mapping[str, float]) -> Alarm | None:
+        known = [log(one) for one in self._seen.get("gradient_norm", []) if one > 0]
+        norm = metrics.get("gradient_norm", 0.0)
+        if len(known) < FEWEST or norm <= 0:
+            return None
+        usual, spread = _usual(known)
+        if log(norm) <= usual + self._settings.loss_spike * max(2 * spread, log(2)):
+            return None
+        usually = sorted(self._seen["gradient_norm"])[len(known) // 2]
+        return self._spike(step, "gradient-spike", f"gradient norm {norm:.4g}, usually {usually:.4g}")
+
+    def _spike(self, step: int, kind: str, what: str) -> Alarm:
+        self._spikes = [one for one in self._spikes if step - one < WINDOW] + [step]
+        times = len(set(self._spikes))
+        action = Action.STOP if times >= STOP_AFTER else Action.LOWER if times >= LOWER_AFTER else Action.SKIP
+        again = (
+            f", {times} spikes in {WINDOW} steps: the rate is too high, or rows are broken"
+            if times > 1
+            else ""
+        )
+        return Alarm(
+            kind, f"{what}{again}; its rows: studium train why RUN --step {step + 1}", self._allowed(action)
+        )
+
+    def _drifts(self, metrics: Mapping[str, float]) -> Iterator[Alarm]:
+        """Yield what has changed over many steps."""
+        if "kl" in metrics:
+            yield from self._far_from_start()
+        if "entropy" in metrics:
+            yield from self._entropy_collapsed()
+        if "reward" in metrics:
+            yield from self._reward_collapsed()
+        if metrics.get("groups_drawn"):
+            yield from self._nothing_to_learn()
+        for name, sense, what in (
+            ("cut_off", 1, "replies are cut off: raise draws.most_tokens, or they are rewarded for length"),
+            ("copied", 1, "replies copy their prompts: the reward can be had for that"),
+            ("well_formed", -1, "replies lose their form: lower the rate, or raise objective.kl"),
+        ):
+            if name in metrics and (change := self._change(name)) is not None and sense * change > 0.3:
+                yield Alarm(
+                    f"{name}-drift",
+                    f"{name} went from {self._start(name):.2f} to {self._now(name):.2f}: {what}",
+                    Action.ADVISE,
+                )
+        if "reply_tokens" in metrics and self._change("reply_tokens") is not None:
+            start, now = self._start("reply_tokens"), self._now("reply_tokens")
+            if start > 0 and not start / 3 <= now <= 3 * start:
+                how = "three times as long" if now > start else "a third as long"
+                advice = f"replies are {how} as at the beginning ({start:.0f} to {now:.0f} tokens): read some"
+                yield Alarm("length-drift", advice, Action.ADVISE)
+
+    def _far_from_start(self) -> Iterator[Alarm]:
+        recent, limit = self._seen["kl"][-5:], self._settings.max_kl
+        if len(recent) == 5 and limit and (kl := median(recent)) > limit:
+            action = Action.STOP if kl > 5 * limit else Action.LOWER
+            advice = f"KL to the start is {kl:.3g}, allowed {limit:g}: raise objective.kl or lower the rate"
+            yield Alarm("kl", advice, self._allowed(action))
+
+    def _entropy_collapsed(self) -> Iterator[Alarm]:
+        recent, least = self._seen["entropy"][-5:], self._settings.min_entropy
+        if len(recent) < 5:
+            return
+        if least and median(recent) < least:
+            advice = f"entropy is {median(recent):.3g}, at least {least:g} wanted: nothing is explored"
+            yield Alarm("entropy", advice, self._allowed(Action.STOP))
+        elif self._change("entropy") is not None and self._now("entropy") < 0.05 * self._start("entropy"):
+            rewards = self._seen.get("reward", [0.0])
+            if median(rewards[-10:]) < 0.8:
+                yield Alarm(
+                    "entropy",
+                    "hardly any entropy is left and the reward is not high: raise objective.entropy",
+                    Action.ADVISE,
+                )
+
+    def _reward_collapsed(self) -> Iterator[Alarm]:
+        recent = self._seen["reward"][-10:]
+        if len(recent) < 10:
+            return
+        now, spread = _usual(recent)
+        best = self._best_reward = max(now, self._best_reward if self._best_reward is not None else now)
+        if best - now > max(0.5 * abs(best), 4 * spread, 0.1):
+            advice = f"reward fell from {best:.3g} to {now:.3g}: lower the rate, or raise objective.kl"
+            yield Alarm("reward-collapse", advice, self._allowed(Action.STOP))
+
+    def _nothing_to_learn(self) -> Iterator[Alarm]:
+        groups = self._seen.get("groups", [])[-10:]
+        if len(groups) == 10 and not any(groups):
+            reward = median(self._seen["reward"][-10:]) if self._seen.get("reward") else 0.0
+            why = (
+                "all are solved: take harder problems"
+                if reward > 0.5
+                else "none is solved: begin with sft, or easier ones"
+            )
+            yield Alarm(
+                "no-spread", f"ten steps without one group whose rewards differ; {why}", Action.ADVISE
+            )
+
+    def _gamed(self) -> Iterator[Alarm]:
+        """Compare the rise of the reward with that of the score, since the best validation and over the last four."""
+        now_reward, now, error = self._validations[-1]
+        best_reward, best, best_error = max(self._validations, key=lambda one: one[1])
+        doubt = 2 * sqrt(error**2 + best_error**2)
+        if now_reward - best_reward > 0.03 and best - now > doubt:
+            advice = (
+                f"reward rose to {now_reward:.3g} while the score of problems kept from training fell "
+                f"from {best:.3f} to {now:.3f}: the reward is gamed, or memorised"
+            )
+            yield Alarm("gamed", advice, self._allowed(Action.STOP))
+        elif len(self._validations) >= 5:
+            then_reward, then, _ = self._validations[-5]
+            if now_reward - then_reward > 0.1 and now - then < error and now < 0.9:
+                # At the floor nothing can be seen of a score: said, and the run goes on.
+                action = Action.STOP if now > 3 * error else Action.ADVISE
+                advice = (
+                    f"reward rose from {then_reward:.3g} to {now_reward:.3g} over five validations, "
+                    f"the score of problems kept from training did not ({now:.3f})"
+                )
+                yield Alarm("gamed", advice, self._allowed(action))
+
+    def _remember(self, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self._seen[name] = [*self._seen.get(name, [])[1 - WINDOW :], value]
+            if len(first := self._first.setdefault(name, [])) < 10:
+                first.append(value)
+
+    def _change(self, name: str) -> float | None:
+        """Return by how much a metric changed since the first ten steps; None before thirty."""
+        return self._now(name) - self._start(name) if len(self._seen.get(name, [])) >= 30 else None
+
+    def _start(self, name: str) -> float:
+        return median(self._first[name])
+
+    def _now(self, name: str) -> float:
+        return median(self._seen[name][-10:])
+
+    def _allowed(self, action: Action) -> Action:
+        return min(action, Action(self._settings.act), key=_GRAVITY.index)
+
+    def _one(self, step: int, found: Sequence[Alarm]) -> Alarm | None:
+        """Return the gravest; one that only advises, or lowers, is not repeated at once."""
+        heard = [
+            alarm
+            for alarm in found
+            if alarm.action in (Action.SKIP, Action.STOP)
+            or alarm.kind.endswith("spike")
+            or step - self._said.get(alarm.kind, -SILENT_STEPS) >= SILENT_STEPS
+        ]
+        if not heard:
+            return None
+        alarm = max(heard, key=lambda one: _GRAVITY.index(one.action))
+        self._said[alarm.kind] = step
+        return alarm
+
+
+def _usual(values: Sequence[float]) -> tuple[float, float]:
+    """Return the median, and the spread that its absolute deviations tell of."""
+    middle = median(values)
+    return middle, _NORMAL * median(abs(one - middle) for one in values)
+
+
+def _gravest(one: Action, other: Action) -> Action:
+    return max(one, other, key=_GRAVITY.index)

@@ -1,0 +1,97 @@
+"""`studium train watch`, `why` and `report`: a run seen from its files, while it works and afterwards."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from studium.cli.options import JsonOption, WorkspaceOption
+from studium.cli.output import write, write_json
+from studium.cli.train_folders import RunName, the_run
+
+if TYPE_CHECKING:
+    from studium.train.run_folder import RunFolder
+
+LOOK_S = 1.0
+_SHOWN_EVENTS = 5
+_NO_METRICS = ("step", "seconds", "validation")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `studium train`."""
+    app.command("watch")(watch)
+
+
+def watch(
+    name: RunName,
+    once: Annotated[bool, typer.Option("--once", help="Say it once instead of until the run ends.")] = False,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show how a run stands, again whenever it has moved on. Reads its files only.
+
+    Example: studium train watch sft-sorting --once
+    """
+    from studium.train.run_folder import State
+
+    folder = the_run(name, workspace)
+    shown: tuple[object, ...] = ()
+    while True:
+        status = folder.status()
+        if (now := (status.state, status.step, status.message)) != shown:
+            shown = now
+            view = _view(folder)
+            if json:
+                write_json(view)
+            else:
+                _show(view)
+        if once or status.state is not State.RUNNING:
+            return
+        time.sleep(LOOK_S)
+
+
+def _view(folder: "RunFolder") -> dict[str, Any]:
+    status = folder.status()
+    lines = list(folder.lines("metrics.jsonl"))
+    steps = [line for line in lines if "validation" not in line]
+    validations = [{"step": line["step"], **line["validation"]} for line in lines if "validation" in line]
+    return {
+        "run": folder.path.name,
+        "stage": folder.told().get("stage", ""),
+        "state": status.state,
+        "step": status.step,
+        "steps": status.steps,
+        "seconds": round(status.seconds, 1),
+        "eta_s": None if status.eta_s is None else round(status.eta_s, 1),
+        "message": status.message,
+        "metrics": {k: v for k, v in steps[-1].items() if k not in _NO_METRICS} if steps else {},
+        "validations": validations,
+        "events": list(folder.lines("events.jsonl"))[-_SHOWN_EVENTS:],
+        "folder": str(folder.path),
+    }
+
+
+def _show(view: Mapping[str, Any]) -> None:
+    left = (
+        "" if view["eta_s"] is None or view["state"] != "running" else f", about {view['eta_s']:.0f} s left"
+    )
+    write(f"{view['run']} ({view['stage']}): {view['state']}, step {view['step']}/{view['steps']}, ")
+    write(f"{view['seconds']:.0f} s{left}\n")
+    if view["message"]:
+        write(f"  {view['message']}\n")
+    if view["metrics"]:
+        write("  " + "  ".join(f"{name} {value:.4g}" for name, value in view["metrics"].items()) + "\n")
+    if view["validations"]:
+        shown = "  ".join(f"{one['step']}: {one['score']:.3f}" for one in view["validations"][-8:])
+        write(f"  score at step  {shown}\n")
+    for event in view["events"]:
+        write(f"  {_event(event)}\n")
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    at = time.strftime("%H:%M:%S", time.localtime(event["at"])) if "at" in event else ""
+    said = event.get("advice") or event.get("why") or ""
+    action = f" ({event['action']})" if "action" in event else ""
+    step = f" step {event['step']}" if "step" in event else ""
+    return f"{at}{step} {event['kind']}: {said}{action}".rstrip(": ")

@@ -1,0 +1,78 @@
+"""Runs one stage in this process, from a run's folder: preflight, training, report; the exit status says how it ended.
+
+0 done; 130 stopped, to be gone on with later; 8 stopped by a watcher; else that of the error (2 recipe or data, 3 the
+machine, 70 a bug of ours). Everything said goes to stderr and to the folder's log.txt.
+"""
+
+import sys
+import time
+import traceback
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from studium.errors import StudiumBug, StudiumError
+from studium.train.course import Checkpoint
+from studium.train.forecast import shape_of
+from studium.train.recipe_file import FILE_NAME, Told, read_told
+from studium.train.run_folder import RunFolder, State, Status
+from studium.train.stages.catalogue import stage as stage_named
+from studium.train.surroundings import choose_threads, quiet
+
+EXIT_STOPPED, EXIT_WATCHER = 130, 8
+EXITS = {State.DONE: 0, State.STOPPED: EXIT_STOPPED, State.HALTED: EXIT_WATCHER}
+
+
+class Log:
+    """Says a line to people, and keeps it with the time in the run's log.txt."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.path / "log.txt"
+
+    def __call__(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+        with self._path.open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+
+def main(stage: str, folder: str) -> int:
+    """Run the stage a folder was made for; return the exit status."""
+    quiet()
+    run = RunFolder(Path(folder))
+    say = Log(run)
+    try:
+        return EXITS[_trained(read_told(run.path / FILE_NAME, stage), run, say).ended.state]
+    except StudiumError as error:
+        _failed(run, str(error))
+        for part, text in (
+            ("error", error.happened),
+            ("  expected", error.expected),
+            ("  try", error.try_next),
+        ):
+            if text:
+                say(f"{part}: {text}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("ended at once; it goes on from what it last saved")
+        return EXIT_STOPPED
+    except Exception as error:
+        _failed(run, f"{type(error).__name__}: {error}")
+        trace = run.path / "traceback.txt"
+        trace.write_text("".join(traceback.format_exception(error)))
+        say(f"error: unexpected {type(error).__name__}: {str(error)[:300]}")
+        say(f"  expected: this should not happen; the details are in {trace}")
+        return StudiumBug.exit_code
+
+
+def _trained(told: Told, run: RunFolder, say: Log) -> Checkpoint:
+    shape = shape_of(told.recipe.model)
+    threads = choose_threads(shape.parameters if shape else None)
+    run.append("events.jsonl", {"kind": "threads", "at": time.time(), **threads._asdict()})
+    say(f"{threads.threads} thread{'s' if threads.threads > 1 else ''}: {threads.why}")
+    return stage_named(told.stage).run(told.recipe, run, say)
+
+
+def _failed(run: RunFolder, why: str) -> None:
+    """Note how it ended, unless another process is at work in the folder or it is done."""
+    now = run.status()
+    if now.state not in (State.RUNNING, State.DONE):
+        run.say(Status(**asdict(replace(now, state=State.FAILED, message=why))))
