@@ -31,8 +31,13 @@ class Loaded(NamedTuple):
     licence: str = ""
 
 
-def load(reference: str) -> Loaded:
-    """Load a model in fp32 by name, path or hub name. Raises ConfigurationError where there is none."""
+def load(reference: str, *, four_bit: bool = False) -> Loaded:
+    """Load a model by name, path or hub name, in fp32, or its matrices in 4 bits to train an adapter on.
+
+    Raises ConfigurationError where there is none, or where it cannot be had in 4 bits.
+    """
+    if four_bit:
+        return _in_four_bits(reference)
     embedded = EMBEDDED / f"{reference}.gguf"
     if reference.isidentifier() and embedded.exists():
         return Loaded(read_gguf(embedded), wrapped(student_tokenizer()), reference, "Apache-2.0")
@@ -56,11 +61,16 @@ def save(loaded: Loaded, folder: Path) -> None:
     part.mkdir(parents=True)
     loaded.model.save_pretrained(part)
     loaded.tokenizer.save_pretrained(part)
-    tokenizer = backend(loaded.tokenizer)
-    if _is_student(loaded.model, tokenizer):
+    if serves_as_gguf(loaded) and not hasattr(loaded.model, "peft_config"):
         from studium.train.export import write_model
 
-        write_model(_llama(loaded.model), tokenizer, part / GGUF_NAME, name=loaded.name, precision="F32")
+        write_model(
+            _llama(loaded.model),
+            backend(loaded.tokenizer),
+            part / GGUF_NAME,
+            name=loaded.name,
+            precision="F32",
+        )
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
 
@@ -139,12 +149,53 @@ def _halves(module: str, values: "np.ndarray", config: Any) -> "np.ndarray":
     return values.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
-def _pretrained(reference: str) -> Loaded:
+def serves_as_gguf(loaded: Loaded) -> bool:
+    """Say whether `export` can write the model, or an adapter of it: a Llama with the students' tokenizer."""
+    tokenizer: Any = backend(loaded.tokenizer)
+    if loaded.model.config.model_type != "llama" or tokenizer is None:
+        return False
+    return tokenizer.token_to_id(END) is not None and "Digits" in json.dumps(
+        json.loads(tokenizer.to_str())["pre_tokenizer"]
+    )
+
+
+def _in_four_bits(reference: str) -> Loaded:
+    """Load a Hugging Face model as QLoRA trains on it: nf4, twice quantised (arXiv 2305.14314, section 3)."""
+    try:
+        import bitsandbytes  # pyright: ignore[reportMissingImports]  # noqa: F401
+    except ImportError as error:
+        raise ConfigurationError(
+            "lora.four_bit needs bitsandbytes, which is not installed",
+            expected="bitsandbytes 0.50 or newer",
+            try_next="pip install bitsandbytes, or leave lora.four_bit out",
+        ) from error
+    if not (Path(reference).expanduser() / "config.json").exists() and reference.count("/") != 1:
+        raise ConfigurationError(
+            f"{reference!r} cannot be loaded in 4 bits",
+            expected="a Hugging Face folder, or a name on a hub; embedded students are small enough as they are",
+            try_next="leave lora.four_bit out",
+        )
+    import torch
+    from peft import prepare_model_for_kbit_training
+    from transformers import BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+    )
+    loaded = _pretrained(reference, quantization_config=settings)
+    ready = prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
+    return loaded._replace(model=ready)
+
+
+def _pretrained(reference: str, **settings: Any) -> Loaded:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(reference)
-        model = AutoModelForCausalLM.from_pretrained(reference, dtype="float32")
+        model = AutoModelForCausalLM.from_pretrained(reference, dtype="float32", **settings)
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"the model {reference!r} cannot be loaded: {str(error).splitlines()[0]}",
@@ -174,15 +225,6 @@ def _licence(folder: Path) -> str:
         if line.startswith("license:")
     ]
     return found[0] if found else ""
-
-
-def _is_student(model: Any, tokenizer: "Tokenizer | None") -> bool:
-    """Say whether `export` can write it: a Llama whose tokenizer has the students' special tokens."""
-    if model.config.model_type != "llama" or tokenizer is None or hasattr(model, "peft_config"):
-        return False
-    return tokenizer.token_to_id(END) is not None and "Digits" in json.dumps(
-        json.loads(tokenizer.to_str())["pre_tokenizer"]
-    )
 
 
 def _llama(model: Any) -> "LlamaForCausalLM":

@@ -1,0 +1,66 @@
+"""From a recipe of given rows to a run: model and learner put together, the adapter kept beside the checkpoint."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from studium.train.carry_out import carry_out
+from studium.train.course import Checkpoint, drive
+from studium.train.export import write_adapter
+from studium.train.learner import Learner
+from studium.train.models import load, serves_as_gguf
+from studium.train.rl.running import validation_problems
+from studium.train.row_stage import RowStage
+from studium.train.rows import Row
+from studium.train.run_folder import RunFolder
+from studium.train.trl_bridge import GivenRecipe
+
+ADAPTER, ADAPTER_GGUF = "adapter", "adapter.gguf"
+
+
+class Outset:
+    """What a stage of given rows begins with. Loads the model."""
+
+    def __init__(self, options: GivenRecipe, steps: int) -> None:
+        self.options = options
+        self.steps = steps
+        self.loaded = load(options.model, four_bit=options.lora.four_bit)
+        self.learner = Learner(self.loaded, options.optimiser, options.lora, steps=steps, seed=options.seed)
+        self.validation = validation_problems(options.validation, options)
+
+
+def carry_out_given(
+    name: str,
+    outset: Outset,
+    stage: RowStage[Any],
+    rows: Sequence[Row],
+    folder: RunFolder,
+    say: Callable[[str], None],
+) -> Checkpoint:
+    """Drive the stage to its end and keep what came of it; blocks."""
+    return carry_out(
+        name,
+        outset.options,
+        folder,
+        rows,
+        steps=outset.steps,
+        learner=outset.learner,
+        drive=lambda course: drive(stage, course, outset.options),
+        say=say,
+        finish=lambda: _keep_adapter(outset.learner, folder.path / ADAPTER),
+    )
+
+
+def _keep_adapter(learner: Learner, folder: Path) -> None:
+    """Save a low-rank adapter as it is, before it is merged, and as GGUF where its base can be served so."""
+    if not hasattr(learner.model, "peft_config"):
+        return
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    learner.model.save_pretrained(part)
+    if serves_as_gguf(learner.loaded):
+        base: Any = learner.loaded.model
+        write_adapter(part, base, part / ADAPTER_GGUF, name=learner.loaded.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)

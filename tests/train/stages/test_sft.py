@@ -1,0 +1,306 @@
+"""SFT: what it trains on, what it costs, that it resumes exactly, and that it is what plain TRL does."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import orjson
+import pytest
+
+from studium.errors import ConfigurationError
+from studium.train.config import Lora, Optimiser, Replay, Source, Validation
+from studium.train.course import Checkpoint
+from studium.train.data import rows_of
+from studium.train.given import Outset
+from studium.train.models import load
+from studium.train.row_stage import Told, encoded_rows
+from studium.train.rows import encode
+from studium.train.run_folder import RunFolder, State
+from studium.train.stages import sft
+from studium.train.trl_bridge import Compute
+
+torch = pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
+
+NEW = Source(domain="sorting", rows=24, levels=(1,), seed=3)
+OLD = Source(domain="arithmetic", rows=16, levels=(1,), seed=4)
+CONSTANT = Optimiser(rate=1e-3, schedule="constant", warmup_steps=0)
+NEVER = Validation(every_steps=0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def recipe(**changed) -> sft.Options:
+    settings = {"model": "sprout", "data": (NEW,), "batch": 8, "steps": 6, "optimiser": CONSTANT}
+    return sft.Options(**{**settings, "validation": NEVER, **changed})
+
+
+def train(options: sft.Options, path: Path) -> Checkpoint:
+    return sft.run(options, RunFolder(path), lambda line: None)
+
+
+def weights(folder: Path | None) -> dict:
+    from safetensors.torch import load_file
+
+    assert folder is not None
+    return load_file(folder / "model.safetensors")
+
+
+def assert_equal(one: dict, other: dict, *, within: float = 0.0) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert float((value - other[name]).abs().max()) <= within, name
+
+
+def steps(path: Path) -> list[dict]:
+    return [orjson.loads(line) for line in (path / "metrics.jsonl").read_bytes().splitlines()]
+
+
+def test_losses_and_weights_are_those_of_plain_trl(tmp_path):
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    ours = train(recipe(), tmp_path / "ours")
+    rows = {row.id: row for row in rows_of((NEW,))}
+    order = [
+        row_id
+        for line in (tmp_path / "ours" / "rows.jsonl").read_bytes().splitlines()
+        for row_id, _ in orjson.loads(line)["rows"]
+    ]
+    examples = [
+        {
+            "prompt": [{"role": "user", "content": rows[one].messages[0].content}],
+            "completion": [{"role": "assistant", "content": rows[one].completion}],
+        }
+        for one in order
+    ]
+    loaded = load("sprout")
+    plain = SFTTrainer(
+        loaded.model,
+        args=SFTConfig(
+            output_dir=str(tmp_path / "plain"),
+            max_steps=6,
+            per_device_train_batch_size=8,
+            learning_rate=1e-3,
+            lr_scheduler_type="constant",
+            adam_beta2=0.95,
+            max_length=512,
+            bf16=False,
+            use_cpu=True,
+            gradient_checkpointing=False,
+            report_to="none",
+            logging_steps=1,
+            save_strategy="no",
+            train_sampling_strategy="sequential",
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list(examples),
+        processing_class=loaded.tokenizer,
+    )
+    plain.train()
+    told = [line["loss"] for line in plain.state.log_history if "loss" in line]
+    assert [line["loss"] for line in steps(tmp_path / "ours")] == pytest.approx(told, abs=1e-6)
+    loaded.model.save_pretrained(tmp_path / "theirs")
+    assert_equal(weights(ours.folder), weights(tmp_path / "theirs"), within=1e-6)
+
+
+def gradients(options: sft.Options) -> tuple[float, dict]:
+    """Return loss and gradients of the first step's rows, in the order of the data."""
+    outset = Outset(options, 1)
+    rows = encoded_rows(outset.loaded.tokenizer, rows_of(options.data), options.max_tokens)
+    loss = sft.SftLoss(outset.learner, options, rows[0])
+    parts = list(loss.parts(rows[:8], rows[8:10], Told()))
+    for part in parts:
+        part.backward()
+    found = {name: one.grad for name, one in outset.learner.model.named_parameters()}
+    return float(sum(part.detach() for part in parts)), found
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"batch": 1},
+        {"batch": 3},
+        {"compute": Compute(packing=True)},
+        {"batch": 4, "compute": Compute(packing=True)},
+    ],
+    ids=["one by one", "three by three", "packed", "packed by four"],
+)
+def test_however_rows_are_laid_out_a_step_has_the_same_loss_and_gradients(changed):
+    whole, expected = gradients(recipe(batch=10))
+    loss, found = gradients(recipe(**changed))
+    assert loss == pytest.approx(whole, abs=1e-6)
+    assert_equal(found, expected, within=2e-6)
+
+
+def test_eight_batches_of_one_train_as_one_batch_of_eight(tmp_path):
+    train(recipe(batch=8, accumulate=1), tmp_path / "whole")
+    train(recipe(batch=1, accumulate=8), tmp_path / "parts")
+    losses = [[line["loss"] for line in steps(tmp_path / name)] for name in ("whole", "parts")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_packed_rows_cost_what_padded_ones_cost(tmp_path):
+    train(recipe(), tmp_path / "padded")
+    train(recipe(compute=Compute(packing=True)), tmp_path / "packed")
+    for one, other in zip(steps(tmp_path / "padded"), steps(tmp_path / "packed"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+    lines = [(tmp_path / name / "rows.jsonl").read_bytes().splitlines() for name in ("padded", "packed")]
+    for one, other in zip(*lines, strict=True):
+        assert dict(orjson.loads(one)["rows"]) == pytest.approx(dict(orjson.loads(other)["rows"]), abs=1e-4)
+
+
+def test_a_step_costs_the_mean_of_its_rows_by_their_tokens(tmp_path):
+    train(recipe(steps=1), tmp_path / "run")
+    tokenizer = load("sprout").tokenizer
+    length = {
+        row.id: len(encode(tokenizer, row).ids) - encode(tokenizer, row).num_prompt for row in rows_of((NEW,))
+    }
+    [line] = [orjson.loads(one) for one in (tmp_path / "run" / "rows.jsonl").read_bytes().splitlines()]
+    total = sum(loss * length[row_id] for row_id, loss in line["rows"])
+    assert total / sum(length[row_id] for row_id, _ in line["rows"]) == pytest.approx(
+        steps(tmp_path / "run")[0]["loss"], abs=1e-4
+    )
+
+
+def test_a_rows_weight_multiplies_its_part_of_the_loss(tmp_path):
+    def cost(weight: float, packing: bool) -> tuple[float, float]:
+        file = tmp_path / f"{weight}.jsonl"
+        lines = [
+            {"prompt": "Sort: 3, 1", "completion": "1, 3"},
+            {"prompt": "Sort: 9, 2, 4", "completion": "2"},
+        ]
+        file.write_bytes(b"\n".join(orjson.dumps(one | {"weight": weight}) for one in lines))
+        name = tmp_path / f"weight-{weight}-{packing}".lower()
+        options = recipe(data=(Source(file=str(file)),), batch=2, steps=1, compute=Compute(packing=packing))
+        train(options, name)
+        return steps(name)[0]["loss"], steps(name)[0]["gradient_norm"]
+
+    for packing in (False, True):
+        plain, half = cost(1.0, packing), cost(0.5, packing)
+        assert half == pytest.approx([one / 2 for one in plain], rel=1e-4)
+
+
+def test_a_fixed_share_of_every_batch_is_old_rows(tmp_path):
+    train(recipe(replay=Replay(share=0.25, data=(OLD,))), tmp_path / "run")
+    for line in (tmp_path / "run" / "rows.jsonl").read_bytes().splitlines():
+        domains = Counter(row_id.split("/")[0] for row_id, _ in orjson.loads(line)["rows"])
+        assert domains == {"sorting": 6, "arithmetic": 2}
+
+
+def test_an_epoch_shows_every_new_row_once_whatever_is_replayed(tmp_path):
+    train(recipe(steps=0, epochs=1, replay=Replay(share=0.25, data=(OLD,))), tmp_path / "run")
+    seen = Counter(
+        row_id
+        for line in (tmp_path / "run" / "rows.jsonl").read_bytes().splitlines()
+        for row_id, _ in orjson.loads(line)["rows"]
+        if row_id.startswith("sorting")
+    )
+    assert set(seen.values()) == {1}
+    assert len(seen) == 24
+
+
+def test_a_merged_adapter_answers_as_the_adapter_did(tmp_path):
+    from peft import PeftModel
+
+    made = train(recipe(lora=Lora(rank=4, alpha=8), steps=4), tmp_path / "run")
+    assert made.folder is not None
+    ids_BT = torch.tensor([load("sprout").tokenizer.encode("Sort: 3, 1, 2")])
+    base = load("sprout").model
+    with torch.inference_mode():
+        untrained = base(ids_BT).logits
+        adapted = PeftModel.from_pretrained(base, tmp_path / "run" / "adapter").eval()(ids_BT).logits
+        merged = load(str(made.folder)).model(ids_BT).logits
+        served = load(str(made.folder / "model.gguf")).model(ids_BT).logits
+    assert float((adapted - untrained).abs().max()) > 1e-3
+    assert torch.allclose(merged, adapted, atol=1e-4)
+    assert torch.allclose(served, adapted, atol=1e-4)
+    assert (tmp_path / "run" / "adapter" / "adapter.gguf").read_bytes()[:4] == b"GGUF"
+
+
+def test_the_best_weights_by_validation_are_kept(tmp_path):
+    """A rate that ruins the model: what validated best is the result, not what came last."""
+    ruinous = Optimiser(rate=0.1, warmup_steps=1000)
+    validation = Validation(every_steps=5, problems=12, data=(OLD,))
+    options = recipe(optimiser=ruinous, steps=50, max_tokens=96, validation=validation)
+    made = train(options, tmp_path / "run")
+    scores = [line["validation"]["score"] for line in steps(tmp_path / "run") if "validation" in line]
+    assert made.ended.best == max(scores)
+    assert scores[-1] < max(scores)
+
+
+LONG = {
+    "batch": 4,
+    "steps": 16,
+    "lora": Lora(rank=4, dropout=0.1),
+    "save_every_s": 0.0,
+    "replay": Replay(share=0.25, data=(OLD,)),
+    "validation": Validation(every_steps=5, problems=4),
+    "max_tokens": 96,
+}
+RUN = "import sys; from tests.train.stages import test_sft; test_sft.train_long(sys.argv[1])"
+
+
+def train_long(path: Path | str) -> Checkpoint:
+    torch.set_num_threads(1)
+    return train(recipe(**LONG), Path(path))
+
+
+def test_a_run_killed_at_once_and_taken_up_again_ends_as_if_nothing_had_been(tmp_path):
+    """kill -9 in the middle: the same weights bit for bit, and no step counted twice."""
+    killed = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(tmp_path / "killed")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    until = time.monotonic() + 120
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < 7:
+        assert time.monotonic() < until
+        assert killed.poll() is None
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(30)
+    assert RunFolder(tmp_path / "killed").status().state is State.KILLED
+    resumed, whole = train_long(tmp_path / "killed"), train_long(tmp_path / "whole")
+    assert "resumed" in (tmp_path / "killed" / "events.jsonl").read_text()
+    assert_equal(weights(whole.folder), weights(resumed.folder))
+    told = [
+        [{k: v for k, v in line.items() if k != "seconds"} for line in steps(tmp_path / name)]
+        for name in ("whole", "killed")
+    ]
+    assert told[0] == told[1]
+    assert (tmp_path / "whole" / "rows.jsonl").read_bytes() == (
+        tmp_path / "killed" / "rows.jsonl"
+    ).read_bytes()
+
+
+def test_rows_that_cannot_be_learned_are_refused_before_the_first_step(tmp_path):
+    with pytest.raises(ConfigurationError, match="nothing to learn"):
+        train(recipe(data=(Source(domain="sorting", rows=4, teach="prompts"),)), tmp_path / "prompts")
+    with pytest.raises(ConfigurationError, match=r"at most max_tokens, 16"):
+        train(recipe(max_tokens=16), tmp_path / "long")
+    with pytest.raises(ConfigurationError, match="no room for new rows"):
+        train(recipe(replay=Replay(share=1.0, data=(OLD,))), tmp_path / "replay")
+
+
+@pytest.mark.parametrize(
+    ("changed", "library"),
+    [
+        ({"compute": Compute(liger=True)}, "liger"),
+        ({"lora": Lora(rank=4, four_bit=True)}, "bitsandbytes"),
+        ({"optimiser": Optimiser(name="paged_adamw_8bit")}, "bitsandbytes"),
+    ],
+)
+def test_what_needs_a_library_that_is_not_there_says_so(tmp_path, changed, library):
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes" if library == "bitsandbytes" else "liger_kernel"):
+        pytest.skip(f"{library} is installed")
+    with pytest.raises(ConfigurationError, match=library):
+        train(recipe(**changed), tmp_path / "run")
