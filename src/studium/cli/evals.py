@@ -180,7 +180,7 @@ def _items(
     domains: list[str], levels: list[int], problems: int, seed: int, suite: str | None, file: Path | None
 ) -> tuple[list["Item"], Json]:
     """Return what is asked, and what it is as plain data that tells it from all else."""
-    from studium.domains.catalogue import domain as domain_named
+    from studium.domains.catalogue import trusted
     from studium.evals import packs
     from studium.evals.items import items_of_file
 
@@ -195,7 +195,7 @@ def _items(
         return pack.items(), of
     if len(domains) > 1 or levels:
         raise BadRequest("--file is given with several domains or a level", expected="at most one --domain")
-    items = items_of_file(file, domain_named(domains[0]) if domains else None)
+    items = items_of_file(file, trusted(domains[0]) if domains else None)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return items, {"file": file.name, "sha256": digest, "domains": domains}
 

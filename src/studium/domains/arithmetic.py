@@ -7,14 +7,17 @@ hundred thousand parameters (without the first step it read the wrong columns).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Any
 
 from studium.domains.answers import without_asides
 from studium.domains.columns import add_steps, subtract_steps, times_steps
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
+from studium.domains.rows import row_schema, text_of
 from studium.domains.wording import Phrasebook, Reading
+from studium.errors import BadRequest
 
 _TEMPLATES = {
     "add": (
@@ -77,16 +80,42 @@ class Arithmetic(ExactDomain):
         Rule("answer", "End with a line 'Answer: ' and the number."),
     )
     phrases = Phrasebook(_TEMPLATES, {"a": r"\d+", "b": r"\d+"})
+    schema = row_schema(
+        {
+            "question": "a sum, a difference that is not negative, or a product with one digit",
+            "answer": "the number",
+        },
+        {"question": "What is 47 + 58?", "answer": "105"},
+    )
 
     def make(self, rng: Random, level: int) -> Problem:
         task = rng.choice(("add", "subtract", "times"))
         a, b = _operands(rng, task, _DIGITS[level])
+        return self._problem(task, a, b, self.phrases.ask(rng, task, a=a, b=b), level)
+
+    def problem_of(self, row: Mapping[str, Any]) -> Problem:
+        question, answer = text_of(row, "question"), self.canonical(text_of(row, "answer"))
+        reading = self.phrases.read(question)
+        a, b = (int(reading.slots[slot]) for slot in "ab") if reading else (0, 0)
+        if reading is None or (reading.task == "subtract" and a < b) or (reading.task == "times" and b > 9):
+            raise BadRequest(
+                f"field 'question' is {question[:60]!r}",
+                expected=self.schema["properties"]["question"]["description"],
+            )
+        problem = self._problem(reading.task, a, b, question, 0)
+        if answer != problem.expected:
+            raise BadRequest(
+                f"field 'answer' is {answer or 'no number'}", expected=f"{problem.expected}, which is right"
+            )
+        return problem
+
+    def _problem(self, task: str, a: int, b: int, prompt: str, level: int) -> Problem:
         work = {"add": add_steps, "subtract": subtract_steps, "times": times_steps}[task]
         answer = {"add": a + b, "subtract": a - b, "times": a * b}[task]
         return Problem(
             domain=self.name,
             key=f"{a}{_SIGNS[task]}{b}",
-            prompt=self.phrases.ask(rng, task, a=a, b=b),
+            prompt=prompt,
             steps=(_restated(task, a, b), *work(a, b)),
             expected=str(answer),
             level=level,

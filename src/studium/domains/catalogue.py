@@ -8,13 +8,18 @@ from collections.abc import Mapping
 from functools import cache
 
 from studium.domains.arithmetic import Arithmetic
+from studium.domains.assembly import Assembly
+from studium.domains.codegen import Codegen
 from studium.domains.drills import drills
 from studium.domains.measures import Measures
+from studium.domains.moderation import Moderation
 from studium.domains.plugins import PluginKind
 from studium.domains.programs import Programs
 from studium.domains.protocol import Domain
 from studium.domains.sentiment import Sentiment
 from studium.domains.sorting import Sorting
+from studium.domains.stress import stress
+from studium.errors import ConfigurationError
 
 DOMAINS = PluginKind("domain", "studium.domains", Domain)
 # Recognising a text takes time that grows with the square of its length; no domain asks a longer question.
@@ -29,7 +34,7 @@ def skills() -> Mapping[str, Domain]:
 
 def shipped_domains() -> Mapping[str, Domain]:
     """Return the domains of this package by name, in a fixed order: the skills, and those to train others on."""
-    others: tuple[Domain, ...] = drills()
+    others: tuple[Domain, ...] = (*drills(), Moderation(), Codegen(), Assembly())
     return {**skills(), **{domain.name: domain for domain in others}}
 
 
@@ -42,6 +47,26 @@ def all_domains() -> Mapping[str, Domain]:
 def domain(name: str) -> Domain:
     """Return a domain by name. Raises CallerError naming the nearest one."""
     return DOMAINS.find(all_domains(), name)
+
+
+@cache
+def trusted(name: str) -> Domain:
+    """Return a domain to train on or to measure with: one that ships, or one whose `verify` gives junk no score.
+
+    Takes a second or so the first time, for a domain of a package. Raises CallerError for a name there is not,
+    ConfigurationError naming the attacks a domain falls for.
+    """
+    found = domain(name)
+    if name in shipped_domains():
+        return found
+    broken = stress(found).broken
+    if broken:
+        raise ConfigurationError(
+            f"the domain {name!r} gives junk a score: {', '.join(row.attack for row in broken)}",
+            expected="a verify that scores only what solves the problem, or nothing is learnt but the junk",
+            try_next=f"studium domains stress {name} shows every attack with an example",
+        )
+    return found
 
 
 def recognise(question: str) -> Domain | None:

@@ -7,12 +7,13 @@ level 3 all of it, with remarks that say nothing either way. Worked steps judge 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
+from studium.domains.rows import choice_of, row_schema, text_of
 from studium.domains.wording import Phrasebook
 
 _TEMPLATES = {
@@ -108,6 +109,12 @@ class Sentiment(ExactDomain):
 
     name = "sentiment"
     wrong_answers = 2.0
+    metrics = ("accuracy", "f1")
+    schema = row_schema(
+        {"text": "the review", "label": "what its writer thinks"},
+        {"text": "The soup was not bad at all.", "label": "positive"},
+        {"label": _ANSWERS},
+    )
     rules: Sequence[Rule] = (
         Rule("negation", "A negated word means its opposite: 'not bad' is good."),
         Rule("own view", "Expectations and other people's opinions do not count."),
@@ -136,6 +143,11 @@ class Sentiment(ExactDomain):
     def canonical(self, answer: str) -> str | None:
         found = {word.lower() for word in _ANSWER.findall(answer)}
         return found.pop() if len(found) == 1 else None
+
+    def problem_of(self, row: Mapping[str, Any]) -> Problem:
+        review, label = text_of(row, "text"), choice_of(row, "label", _ANSWERS)
+        prompt = _TEMPLATES["judge"][0].format(review=review)
+        return Problem(self.name, review.casefold(), prompt, (), label, 0, {"review": review})
 
 
 def _number_of_clauses(rng: Random, level: int) -> int:

@@ -9,8 +9,7 @@ from typing import Any
 
 import orjson
 
-from studium.domains.catalogue import domain as domain_named
-from studium.domains.catalogue import recognise
+from studium.domains.catalogue import recognise, trusted
 from studium.domains.open_question import OPEN_QUESTION
 from studium.domains.protocol import Domain, Problem, ReadsRows, Split, make_split
 from studium.errors import BadRequest, CallerError
@@ -66,7 +65,7 @@ def fresh_items(
     """
     items: list[Item] = []
     for name in names:
-        domain = domain_named(name)
+        domain = trusted(name)
         items += _of_one(domain, number, Random(f"{seed}/{side}/{name}"), side, levels or domain.levels)
     Random(seed).shuffle(items)
     return items
@@ -139,6 +138,6 @@ def _question_and_answer(row: dict[str, Any], domain: Domain | None) -> Item:
     question, answer = row["question"], str(row["answer"])
     if not isinstance(question, str) or not question.strip() or not answer.strip():
         raise ValueError("question or answer is empty")
-    named = domain_named(row["domain"]) if row.get("domain") else None
+    named = trusted(row["domain"]) if row.get("domain") else None
     of = domain or named or recognise(question) or OPEN_QUESTION
     return Item(question, of.extract(answer) or answer, of)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from studium.domains.catalogue import domain as domain_named
+from studium.domains.catalogue import trusted
 from studium.domains.protocol import Problem
 from studium.errors import BadRequest
 from studium.evals.items import Item, fresh_items
@@ -100,4 +100,4 @@ def _item(path: Path, row: Mapping[str, Any]) -> Item:
         problem = Problem(**{**row, "steps": tuple(row["steps"])})
     except (KeyError, TypeError) as error:
         raise BadRequest(f"{path} holds a line that is no problem: {error}") from error
-    return Item(problem.prompt, problem.expected, domain_named(problem.domain), problem)
+    return Item(problem.prompt, problem.expected, trusted(problem.domain), problem)
