@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studium.records.answers import Fate, MemberReply
-from studium.serve.asking_order import Option, asking_order, information, next_batch
+from studium.serve.asking_order import Option, asking_order, information
 from studium.serve.evidence import Panel, Source, Stop, effective, stop, together
 
 
@@ -150,8 +150,6 @@ def test_three_of_five_equals_that_agree_settle_it_and_two_do_not():
     of = panel(0.6, 0.6, 0.6, 0.6, 0.6)
     assert of.settled([said(name, "4") for name in "abc"], "de")
     assert not of.settled([said(name, "4") for name in "ab"], "cde")
-    assert of.fewest_to_settle([], "abcde") == 3
-    assert of.fewest_to_settle([said("a", "4"), said("b", "5")], "cde") == 2
 
 
 def test_nobody_left_is_always_settled_and_silence_with_some_left_never():
@@ -227,7 +225,6 @@ def test_whoever_is_in_memory_goes_first_where_loads_matter_and_nobody_waits_for
     of = panel(0.62, 0.55, 0.4)
     some = [Option("a", 11.0, 5.0), Option("b", 6.0), Option("c", 6.0)]
     assert [one.name for one in asking_order(of, [], some)] == ["b", "c", "a"]
-    assert [one.name for one in next_batch(of, [], some)] == ["b", "c"]
     quick = [Option("a", 1.01, 0.01), *some[1:]]
     assert asking_order(of, [], quick)[0].name == "a"
 
@@ -275,14 +272,6 @@ def test_a_voice_that_cannot_flip_the_answer_alone_still_tells_something():
 def test_one_that_only_repeats_itself_tells_nothing():
     of = Panel({"a": Source("a", 0.6, echo=1.0)}, same)
     assert information(of, [said("a", "4")], "a") == pytest.approx(0.0)
-
-
-def test_a_batch_is_as_many_as_could_settle_it_and_no_more_than_fit():
-    of = panel(0.6, 0.6, 0.6, 0.6, 0.6)
-    assert [one.name for one in next_batch(of, [], options(of))] == ["a", "b", "c"]
-    only_two = next_batch(of, [], options(of), lambda names: len(names) <= 2)
-    assert [one.name for one in only_two] == ["a", "b"]
-    assert next_batch(of, [], []) == []
 
 
 @given(committees())

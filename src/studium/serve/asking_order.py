@@ -6,13 +6,11 @@ whenever no single voice can change the answer. Where we differ from designs of 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from studium.records.answers import MemberReply
-from studium.serve.evidence import Panel
-
-FitTogether = Callable[[Sequence[str]], bool]
+from studium.serve.evidence import Group, Panel
 
 # Below this, seconds do not decide: nobody measures them that exactly, and nothing is divided by zero.
 LEAST_SECONDS = 0.05
@@ -44,19 +42,7 @@ def information(panel: Panel, replies: Sequence[MemberReply], name: str) -> floa
     Its mistakes fall on all K wrong answers alike. One that would repeat its family or itself is less telling,
     and one that was heard is taken to be as sure as it was then.
     """
-    groups = [one for one in panel.groups(replies) if one.answer is not None]
-    (reply,) = panel.siding(replies, [name], "")
-    weight = min(panel.marginal(members, reply) for members in ((), *(one.replies for one in groups)))
-    others = max(0.0, panel.wrong_answers + 1.0 - len(groups))  # answers that nobody gave: alike to us
-    possible = len(groups) + others
-    mistake = 1.0 / (math.exp(weight) + possible - 1.0)
-    right = math.exp(weight) * mistake
-    truths = [one.probability for one in groups]
-    said = [(1.0, mistake + share * (right - mistake)) for share in truths]
-    if others:
-        said.append((others, mistake + max(0.0, 1.0 - math.fsum(truths)) / others * (right - mistake)))
-    noise = _entropy([(1.0, right), (possible - 1.0, mistake)])
-    return max(0.0, _entropy(said) - noise)
+    return _telling(panel, panel.groups(replies), panel.siding(replies, [name], "")[0])
 
 
 def asking_order(
@@ -69,44 +55,38 @@ def asking_order(
     """
     so_far, left, order = list(replies), list(options), list[Option]()
     while left and (most is None or len(order) < most):
-        telling = {one.name: information(panel, so_far, one.name) for one in left}
+        groups = panel.groups(so_far)
+        leading = next((one.answer for one in groups if one.answer is not None), "")
+        siding = {one.name: panel.siding(so_far, [one.name], leading)[0] for one in left}
+        telling = {name: _telling(panel, groups, reply) for name, reply in siding.items()}
         enough = WORTH_ASKING * max(telling.values())
         best = max(
             left, key=lambda one: (one.at_hand and telling[one.name] >= enough, _per_second(telling, one))
         )
         left.remove(best)
         order.append(best)
-        so_far += panel.siding(so_far, [best.name], _leading(panel, so_far))
+        so_far.append(siding[best.name])
     return order
 
 
-def next_batch(
-    panel: Panel,
-    replies: Sequence[MemberReply],
-    options: Sequence[Option],
-    fit_together: FitTogether = lambda _names: True,
-) -> list[Option]:
-    """Return whom to ask together now: the fewest, in asking order, that could settle it and fit in memory together.
-
-    At least one, where there are options; who needs a load does not go along with those at hand. `options` are all
-    that are left.
-    """
-    order = asking_order(panel, replies, options)
-    number = panel.fewest_to_settle(replies, [one.name for one in order])
-    batch = order[:1]
-    for one in order[1:number]:
-        names = [*(chosen.name for chosen in batch), one.name]
-        if one.at_hand == batch[0].at_hand and fit_together(names):
-            batch.append(one)
-    return batch
+def _telling(panel: Panel, groups: Sequence[Group], reply: MemberReply) -> float:
+    """Return what a reply that weighs as much as this one is expected to tell beside these groups, in nats."""
+    groups = [one for one in groups if one.answer is not None]
+    weight = min(panel.marginal(one, reply) for one in (None, *groups))
+    others = max(0.0, panel.wrong_answers + 1.0 - len(groups))  # answers that nobody gave: alike to us
+    possible = len(groups) + others
+    mistake = 1.0 / (math.exp(weight) + possible - 1.0)
+    right = math.exp(weight) * mistake
+    truths = [one.probability for one in groups]
+    said = [(1.0, mistake + share * (right - mistake)) for share in truths]
+    if others:
+        said.append((others, mistake + max(0.0, 1.0 - math.fsum(truths)) / others * (right - mistake)))
+    noise = _entropy([(1.0, right), (possible - 1.0, mistake)])
+    return max(0.0, _entropy(said) - noise)
 
 
 def _per_second(telling: Mapping[str, float], one: Option) -> float:
     return telling[one.name] / max(one.seconds, LEAST_SECONDS)
-
-
-def _leading(panel: Panel, replies: Sequence[MemberReply]) -> str:
-    return next((one.answer for one in panel.groups(replies) if one.answer is not None), "")
 
 
 def _entropy(chances: Iterable[tuple[float, float]]) -> float:

@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
+from operator import mul
 
 from studium.records.answers import Fate, MemberReply
 
@@ -122,19 +124,6 @@ class Panel:
         threat = max(self._threats(groups, left))
         return groups[0].weight - threat > SAME_WEIGHT
 
-    def fewest_to_settle(self, replies: Sequence[MemberReply], left: Sequence[str]) -> int:
-        """Return how many of those left, in this order, must speak before the question can be settled.
-
-        The best case: each of them gives the leading answer as weightily as it can.
-        """
-        leading = next((one for one in self.groups(replies) if one.answer is not None), None)
-        answer = leading.answer if leading else ""
-        for number in range(1, len(left)):
-            agreeing = self.siding(replies, left[:number], answer or "")
-            if self.settled([*replies, *agreeing], left[number:]):
-                return number
-        return len(left)
-
     def most_probable(self, replies: Sequence[MemberReply], left: Sequence[str]) -> float:
         """Return what the leader's probability would be if all left said the same as it, 0 to 1, before calibration.
 
@@ -148,16 +137,19 @@ class Panel:
 
     def siding(self, replies: Sequence[MemberReply], names: Sequence[str], answer: str) -> list[MemberReply]:
         """Return what these would say in support of an answer: without a doubt, or as sure as they were before."""
-        return [replace(sides_with(name, answer), confidence=_surest(replies, name)) for name in names]
+        return [sides_with(name, answer, _surest(replies, name)) for name in names]
 
-    def marginal(self, members: Sequence[MemberReply], more: MemberReply) -> float:
-        """Return what one more reply would add to a group of these replies."""
+    def marginal(self, group: Group | None, more: MemberReply) -> float:
+        """Return what one more reply would add to a group, or (None) to one that it begins."""
+        if group is None:
+            return self.weight(more)
         voice = (more.student, self.weight(more))
-        return max(0.0, self._joined(members, [voice]) - self._joined(members, []))
+        return max(0.0, self._joined(group.replies, [voice]) - group.weight)
 
     def _vote(self, chance: float) -> float:
         chance = inside(chance)
-        return max(0.0, math.log(chance * self.wrong_answers / (1.0 - chance)))
+        odds = chance * self.wrong_answers / (1.0 - chance)
+        return math.log(odds) if odds > 1.0 else 0.0
 
     def _gather(self, replies: Sequence[MemberReply]) -> list[list[MemberReply]]:
         gathered: list[list[MemberReply]] = []
@@ -204,10 +196,11 @@ class Panel:
         students: dict[str, list[float]] = {}
         for name, weight in voices:
             students.setdefault(name, []).append(weight)
-        families: dict[tuple[str, bool], list[float]] = {}
+        families: dict[str, list[float]] = {}
         for name, weights in students.items():
             source = self.sources[name]
-            family = (source.family or name, bool(source.family))
+            # A family's name begins with a mark, so that it cannot be a student's.
+            family = f"\n{source.family}" if source.family else name
             families.setdefault(family, []).append(together(weights, source.echo))
         return together([together(weights, self.kinship) for weights in families.values()], self.commons)
 
@@ -251,10 +244,14 @@ def together(weights: Sequence[float], correlation: float) -> float:
     n_eff(k) = k / (1 + (k - 1) r), Kish's effective sample size, is concave, so the shares fall and are never
     negative, and a further voice never lowers the sum (by the rearrangement inequality).
     """
-    shares = (effective(k + 1, correlation) - effective(k, correlation) for k in range(len(weights)))
-    return math.fsum(
-        weight * share for weight, share in zip(sorted(weights, reverse=True), shares, strict=True)
-    )
+    if len(weights) == 1:
+        return weights[0]
+    return sum(map(mul, sorted(weights, reverse=True), _shares(len(weights), correlation)))
+
+
+@lru_cache(maxsize=1024)
+def _shares(number: int, correlation: float) -> tuple[float, ...]:
+    return tuple(effective(k + 1, correlation) - effective(k, correlation) for k in range(number))
 
 
 def effective(number: int, correlation: float) -> float:
@@ -262,9 +259,9 @@ def effective(number: int, correlation: float) -> float:
     return number / (1.0 + (number - 1) * correlation) if number else 0.0
 
 
-def sides_with(name: str, answer: str) -> MemberReply:
-    """Return the reply of a student that gave this answer without any doubt: what could be said, not what was."""
-    return MemberReply(name, Fate.ANSWERED, answer=answer, confidence=1.0)
+def sides_with(name: str, answer: str, confidence: float = 1.0) -> MemberReply:
+    """Return the reply of a student that gave this answer so surely: what could be said, not what was."""
+    return MemberReply(name, Fate.ANSWERED, answer=answer, confidence=confidence)
 
 
 def _surest(replies: Sequence[MemberReply], name: str) -> float:
@@ -276,4 +273,6 @@ def _surest(replies: Sequence[MemberReply], name: str) -> float:
 
 def inside(probability: float) -> float:
     """Return a probability that can be turned into odds."""
-    return min(max(probability, LEAST_PROBABILITY), MOST_PROBABILITY)
+    if probability < LEAST_PROBABILITY:
+        return LEAST_PROBABILITY
+    return MOST_PROBABILITY if probability > MOST_PROBABILITY else probability
