@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import NamedTuple
 
 from studium.domains.catalogue import domain as domain_named
 from studium.domains.catalogue import recognise
@@ -78,8 +79,7 @@ class FleetOutlook:
         return self.fleet.engines[student.model.engine].capabilities
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(NamedTuple):
     """What a query is about, how far asking may go, and who could answer.
 
     `forced` is the strategy that the caller chose or implied, else empty; `alone`: there is one student, asked by name,

@@ -87,9 +87,13 @@ class History:
         self.keeping = keeping or Keeping()
         self._embed = embed
         self.models = {name: fingerprint(student) for name, student in students.items()}
+        self._moved: dict[str, Cluster] = {}
         self.kinds = Kinds(
-            map(_cluster, store.answers.kinds()), save=self._save, keep_words=self.keeping.questions
+            map(_cluster, store.answers.kinds()),
+            save=lambda one: self._moved.update({one.name: one}),
+            keep_words=self.keeping.questions,
         )
+        self._save_moved()
         self._waiting: deque[_Answered] = deque(maxlen=MOST_WAITING)
         self.reliability = Reliability((), students, self.models)
         self.calibration = self.open_calibration = Calibration()
@@ -154,7 +158,7 @@ class History:
                 query, answer, at = self._waiting.popleft()
                 meaning = await self._meaning(query.question, answer)
                 kind = self.kinds.learn(query.question, _domain_name(answer), meaning)
-                learned.append((query, replace(answer, kind=kind), at))
+                learned.append((query, answer if answer.kind == kind else replace(answer, kind=kind), at))
             await asyncio.to_thread(self._learn_all, learned)
 
     def refresh(self) -> None:
@@ -246,6 +250,7 @@ class History:
     def _learn_all(self, answers: Sequence[_Answered]) -> None:
         for query, answer, at in answers:
             self._learn(query, answer, at)
+        self._save_moved()
         self.refresh()
 
     def _learn(self, query: Query, answer: Answer, at: float) -> None:
@@ -282,13 +287,16 @@ class History:
             try_next='studium ask "..." --explain shows it; by HTTP it is the header x-studium-request-id',
         )
 
-    def _save(self, cluster: Cluster) -> None:
-        body = {
-            "trigrams": sorted(cluster.trigrams.items()),
-            "meaning": cluster.meaning,
-            "words": cluster.words,
-        }
-        self._store.answers.save_kind(cluster.name, cluster.size, body)
+    def _save_moved(self) -> None:
+        """Save the clusters that questions moved since the last time, each once."""
+        for cluster in self._moved.values():
+            body = {
+                "trigrams": sorted(cluster.trigrams.items()),
+                "meaning": cluster.meaning,
+                "words": cluster.words,
+            }
+            self._store.answers.save_kind(cluster.name, cluster.size, body)
+        self._moved.clear()
 
 
 def _cluster(row: tuple[str, int, Mapping[str, Any]]) -> Cluster:

@@ -16,7 +16,7 @@ from studium.errors import StudiumBug
 from studium.records.answers import Answer, Delta, Progress, Query
 from studium.web.door import REQUEST_ID, failure_of
 from studium.web.openai_requests import Wish
-from studium.web.reception import RECEPTION, VISIT, Reception
+from studium.web.reception import RECEPTION, VISIT, Reception, Visit
 from studium.web.voices import Voice
 
 OPENING_GRACE_S = 2.0
@@ -31,7 +31,7 @@ async def deliver(request: web.Request, wish: Wish, voice: Voice) -> web.StreamR
     """Answer `wish` in `voice`. Raises what the ensemble raises, unless a stream has begun."""
     reception, visit = request.app[RECEPTION], request[VISIT]
     visit.model = wish.query.model
-    query = _bounded(wish.query, reception, visit.request_id, visit.key_name, anew=_wants_anew(request))
+    query = _bounded(wish.query, visit, reception.server.request_timeout_s, anew=_wants_anew(request))
     with reception.crowd.place(visit.key_name):
         if wish.stream:
             return await _stream(request, query, voice)
@@ -159,20 +159,21 @@ class Outlet:
             return  # the request itself learns of it by being cancelled
 
 
-def _bounded(query: Query, reception: Reception, request_id: str, key_name: str, *, anew: bool) -> Query:
-    wanted_s, longest_s = query.timeout_s, reception.server.request_timeout_s
-    return replace(
-        query,
-        timeout_s=None if wanted_s is None else min(wanted_s, longest_s),
-        request_id=request_id,
-        api_key_name=key_name,
-        cache=False if anew else query.cache,
-    )
+def _bounded(query: Query, visit: Visit, longest_s: float, *, anew: bool) -> Query:
+    wanted_s, cache = query.timeout_s, False if anew else query.cache
+    timeout_s = None if wanted_s is None else min(wanted_s, longest_s)
+    asker = (visit.request_id, visit.key_name)
+    if (query.timeout_s, query.cache, query.request_id, query.api_key_name) == (timeout_s, cache, *asker):
+        return query
+    request_id, key_name = asker
+    return replace(query, timeout_s=timeout_s, cache=cache, request_id=request_id, api_key_name=key_name)
 
 
 def _wants_anew(request: web.Request) -> bool:
     """Say whether the caller wants no kept answer (RFC 9111, section 5.2.1)."""
-    wishes = {wish.strip().lower() for wish in request.headers.get("Cache-Control", "").split(",")}
+    if "Cache-Control" not in request.headers:
+        return False
+    wishes = {wish.strip().lower() for wish in request.headers["Cache-Control"].split(",")}
     return not wishes.isdisjoint({"no-cache", "no-store", "max-age=0"})
 
 

@@ -22,8 +22,10 @@ from studium.web.voices import ChatVoice, CompletionVoice
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
     """POST /v1/chat/completions"""
-    wish = openai_requests.chat(await json_body(request))
-    request_id = request[VISIT].request_id
+    visit = request[VISIT]
+    request_id = visit.request_id
+    body = await json_body(request)
+    wish = openai_requests.chat(body, request_id=request_id, api_key_name=visit.key_name)
     stamp = Stamp(f"chatcmpl-{request_id}", int(time.time()), wish.query.model)
     return await deliver(request, wish, ChatVoice(wish, stamp, request_id))
 

@@ -81,8 +81,8 @@ class EmbeddingWish:
     base64: bool
 
 
-def chat(body: Json) -> Wish:
-    """Return what a /v1/chat/completions body asks for. Raises BadField or Unsupported."""
+def chat(body: Json, *, request_id: str = "", api_key_name: str = "") -> Wish:
+    """Return what a /v1/chat/completions body asks for, and who asks. Raises BadField or Unsupported."""
     conversation.refuse(body, _REFUSED_CHATS)
     alternatives = fields.whole(body, "top_logprobs", 0, 20)
     query = Query(
@@ -91,6 +91,8 @@ def chat(body: Json) -> Wish:
         sampling=sampling_of(body),
         top_logprobs=(alternatives or 0) if fields.flag(body, "logprobs") else None,
         json_schema=_response_format(fields.mapping(body, "response_format")),
+        request_id=request_id,
+        api_key_name=api_key_name,
     )
     return _wish(body, choices_of(fields.mapping(body, "studium"), query))
 

@@ -5,6 +5,7 @@ in the workspace says where, so that other commands find it.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -48,6 +49,7 @@ def up(
     """
     from studium.config import load_config
 
+    gc.disable()  # until it serves: what is imported and opened now stays, and looking through it takes time
     overrides = {
         "server.host": host,
         "server.port": port,
@@ -78,6 +80,8 @@ async def run(config: "Config") -> None:
         ):
             with _announced(config.workspace / SERVER_FILE, url):
                 typer.echo(banner(studium, url))
+                gc.freeze()  # nor is it looked through behind every question
+                gc.enable()
                 await stop.wait()
                 typer.echo("stopping: open questions are finished first; once more ends them", err=True)
 
