@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from studium.domains.answers import ABSTENTION
 from studium.domains.catalogue import shipped_domains
 from studium.domains.exact import ExactDomain
-from studium.domains.protocol import Domain, Problem, Split, make_split, split
+from studium.domains.protocol import Problem, Split, make_split, split
+from studium.domains.wording import Phrasebook
 
 DOMAINS = shipped_domains()
 LEVELS = [(name, level) for name, domain in DOMAINS.items() for level in domain.levels]
@@ -20,11 +21,6 @@ def problem_of(name: str, level: int, seed: int) -> Problem:
     return DOMAINS[name].make(Random(seed), level)
 
 
-def is_an_exact_domain(domain: Domain) -> ExactDomain:
-    assert isinstance(domain, ExactDomain)
-    return domain
-
-
 @pytest.mark.parametrize(("name", "level"), LEVELS)
 @settings(max_examples=150, deadline=None)
 @given(seed=seeds)
@@ -33,7 +29,8 @@ def test_the_reference_solution_is_right_and_reads_as_the_expected_answer(name: 
     solution = domain.solution(problem)
     assert domain.verify(problem, solution) == 1.0
     assert domain.extract(solution) == problem.expected
-    assert solution.splitlines()[-1] == f"Answer: {problem.expected}"
+    if isinstance(domain, ExactDomain):
+        assert solution.splitlines()[-1] == f"Answer: {problem.expected}"
 
 
 @pytest.mark.parametrize(("name", "level"), LEVELS)
@@ -74,16 +71,17 @@ def test_only_its_own_domain_recognises_a_question(name: str, level: int, seed: 
 
 @pytest.mark.parametrize("name", [name for name, domain in DOMAINS.items() if hasattr(domain, "phrases")])
 def test_every_wording_comes_up_and_is_read_as_the_task_that_was_asked(name: str):
-    domain = is_an_exact_domain(DOMAINS[name])
+    domain = DOMAINS[name]
+    phrases: Phrasebook = getattr(domain, "phrases")  # noqa: B009
     seen = set()
     for seed in range(4000):
         problem = domain.make(Random(seed), domain.levels[seed % 3])
-        reading = domain.phrases.read(problem.prompt)
+        reading = phrases.read(problem.prompt)
         assert reading is not None
         seen.add(reading.task)
         asked = problem.facts.get("task", reading.task)
         assert reading.task == asked, problem.prompt
-    assert seen == set(domain.phrases.templates)
+    assert seen == set(phrases.templates)
 
 
 @pytest.mark.parametrize(("name", "level"), LEVELS)

@@ -95,6 +95,18 @@ def test_any_text_can_be_a_program_or_its_input(backend: Backend):
     assert told.stdout == "3000000 3000000\n"
 
 
+def test_what_a_program_may_use_is_there(backend: Backend):
+    assert (
+        run_in(backend, "open('/dev/null', 'w').write('x'); open('/dev/urandom', 'rb').read(1)").fate
+        is Fate.DONE
+    )
+    if backend.work:
+        write = (
+            "import os; open('a', 'w').write('b'); os.rename('a', 'c'); print(open('c').read(), os.listdir())"
+        )
+        assert run_in(backend, write).stdout == "b ['c']\n"
+
+
 def test_the_standard_library_is_there_and_nothing_else(backend: Backend):
     assert run_in(backend, "import math, re, collections, unicodedata, heapq; print(1)").stdout == "1\n"
     assert "No module named 'numpy'" in run_in(backend, "import numpy").stderr

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import cache
 
 from studium.domains.arithmetic import Arithmetic
+from studium.domains.assembly import Assembly
+from studium.domains.codegen import Codegen
 from studium.domains.drills import drills
 from studium.domains.measures import Measures
 from studium.domains.moderation import Moderation
@@ -32,7 +34,7 @@ def skills() -> Mapping[str, Domain]:
 
 def shipped_domains() -> Mapping[str, Domain]:
     """Return the domains of this package by name, in a fixed order: the skills, and those to train others on."""
-    others: tuple[Domain, ...] = (*drills(), Moderation())
+    others: tuple[Domain, ...] = (*drills(), Moderation(), Codegen(), Assembly())
     return {**skills(), **{domain.name: domain for domain in others}}
 
 

@@ -102,7 +102,7 @@ def _system() -> list[str]:
             command += ["--ro-bind", str(path), str(path)]
     python = Path(sys.base_prefix)
     # Folders that bubblewrap makes by itself are closed to the user a program becomes.
-    for folder in (*reversed(python.parents), Path(f"{_INSIDE}/studium/tools")):
+    for folder in (*reversed(python.parents), Path(f"{_INSIDE}/studium/tools"), Path("/dev")):
         if folder != Path("/") and not folder.is_relative_to("/usr"):
             command += ["--perms", "0755", "--dir", str(folder)]
     if not python.is_relative_to("/usr"):
