@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studium.cli import train_watch
+from studium.cli import train_check, train_watch
 from studium.cli.options import JsonOption, WorkspaceOption, settings
 from studium.cli.output import note, write, write_json, write_table
 from studium.cli.train_folders import RunName, runs_of, the_run
@@ -265,4 +265,5 @@ def resume(name: RunName, workspace: WorkspaceOption = None, json: JsonOption = 
     raise typer.Exit(_run(told, folder, forecast, json=json))
 
 
+train_check.register(app)
 train_watch.register(app)

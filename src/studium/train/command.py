@@ -13,6 +13,7 @@ from pathlib import Path
 from studium.errors import StudiumBug, StudiumError
 from studium.train.course import Checkpoint
 from studium.train.forecast import shape_of
+from studium.train.preflight.checking import preflight
 from studium.train.recipe_file import FILE_NAME, Told, read_told
 from studium.train.run_folder import RunFolder, State, Status
 from studium.train.stages.catalogue import stage as stage_named
@@ -68,6 +69,7 @@ def _trained(told: Told, run: RunFolder, say: Log) -> Checkpoint:
     threads = choose_threads(shape.parameters if shape else None)
     run.append("events.jsonl", {"kind": "threads", "at": time.time(), **threads._asdict()})
     say(f"{threads.threads} thread{'s' if threads.threads > 1 else ''}: {threads.why}")
+    preflight(told, run, say)
     return stage_named(told.stage).run(told.recipe, run, say)
 
 

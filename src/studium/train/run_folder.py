@@ -5,6 +5,9 @@ runs/NAME/
     status.json      state, step, steps, seconds, ETA, process; replaced whole, so a reader never sees half of it
     metrics.jsonl    one line per step (and per validation); after a resume, steps done again are cut off first
     events.jsonl     what watchers saw and did, pauses, threads, resumes
+    recipe.yaml      the recipe as it was given
+    preflight.json   what was checked before the first step
+    log.txt          everything that was said
     rows.jsonl       flight recorder: per step the rows seen and their losses
     state.pt         everything needed to go on exactly; replaced whole
     stop             appears when somebody asks the run to stop after the step at work
@@ -135,6 +138,10 @@ class RunFolder:
         me = psutil.Process()
         now = {"process": me.pid, "process_started": me.create_time(), "at": time.time()}
         self._replace("status.json", {**asdict(status), **now})
+
+    def keep(self, file: str, value: Mapping[str, Any]) -> None:
+        """Replace a file of JSON, whole."""
+        self._replace(file, value)
 
     def append(self, file: str, line: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, events.jsonl or rows.jsonl."""

@@ -1,1 +1,1 @@
-"""Every silent mistake of the field as a check that fails before the first step."""
+"""Every silent mistake of training that can be seen before the first step, each as one check that names its row."""

@@ -17,7 +17,7 @@ from studium.config.kinds import Choice
 from studium.train.course import Checkpoint
 from studium.train.rl.options import RlRecipe
 from studium.train.rl.ppo import Ppo
-from studium.train.rl.rewards import Outcome, RandomReward, StepVerified
+from studium.train.rl.rewards import Outcome, RandomReward, Reward, StepVerified
 from studium.train.rl.running import policy_run
 from studium.train.run_folder import RunFolder
 
@@ -35,13 +35,19 @@ class Options(RlRecipe):
 def run(options: Options, folder: RunFolder, say: Callable[[str], None]) -> Checkpoint:
     """Train on what the domain verifies; blocks."""
     by_steps = options.reward == "steps"
-    reward = StepVerified(options.thinks) if by_steps else Outcome()
     return policy_run(
         "rlvr",
         options,
         folder,
         say,
-        reward=RandomReward(options.seed) if options.control == "random" else reward,
+        reward=reward_of(options),
         at_line=by_steps,
         ppo=options.ppo if options.algorithm == "ppo" else None,
     )
+
+
+def reward_of(options: Options) -> Reward:
+    """Return what a reply is worth, as the recipe says."""
+    if options.control == "random":
+        return RandomReward(options.seed)
+    return StepVerified(options.thinks) if options.reward == "steps" else Outcome()

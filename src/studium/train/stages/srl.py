@@ -25,7 +25,7 @@ from studium.domains.catalogue import domain
 from studium.train.course import Checkpoint
 from studium.train.data import THOUGHT_END, expert_steps
 from studium.train.rl.options import Coefficient, RlRecipe
-from studium.train.rl.rewards import StepLikeness, Unit, parted, placed
+from studium.train.rl.rewards import Reward, StepLikeness, Unit, parted, placed
 from studium.train.rl.rollouts import Group
 from studium.train.rl.running import policy_run
 from studium.train.rl.samplers import Draw
@@ -57,18 +57,22 @@ class Options(RlRecipe):
 
 def run(options: Options, folder: RunFolder, say: Callable[[str], None]) -> Checkpoint:
     """Train on expert trajectories step by step; blocks."""
-    unit: Unit = "words" if options.srl.unit == "words" else "characters"
-    reward = StepLikeness(unit, options.thinks, options.srl.exact_bonus)
     return policy_run(
         "srl",
         options,
         folder,
         say,
-        reward=reward,
+        reward=reward_of(options),
         at_line=True,
         choose=lambda rows: [row for row in rows if options.srl.last_step or not row.ends],
         repair=Injection(options.thinks) if options.srl.inject else None,
     )
+
+
+def reward_of(options: Options) -> Reward:
+    """Return what a step is worth, as the recipe says."""
+    unit: Unit = "words" if options.srl.unit == "words" else "characters"
+    return StepLikeness(unit, options.thinks, options.srl.exact_bonus)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,79 @@
+"""What a check looks at and what it says. A check is a function of `Inputs`; it changes nothing."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from studium.domains.protocol import Problem
+from studium.train.forecast import Shape
+from studium.train.recipe_file import Told
+from studium.train.rl.rewards import Reward
+from studium.train.rows import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+DRAWING = ("srl", "rlvr")
+"""Stages whose rows are prompts; the others' rows have completions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. `ok` None: it was not tried, `says` tells why. `row_id` is the row that offends."""
+
+    name: str
+    ok: bool | None
+    says: str
+    row_id: str = ""
+    try_next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that a run is about to use. `evaluation` are the problems it is scored on, `old` the rows replayed.
+
+    `end_ids` are the tokens at which the served model ends (empty: not told), `num_embeddings` how many tokens the
+    model knows, `context` how many it can read. `model` is None where it is too large to be loaded twice.
+    """
+
+    told: Told
+    rows: Sequence[Row]
+    tokenizer: "PreTrainedTokenizerBase"
+    old: Sequence[Row] = ()
+    evaluation: Sequence[Problem] = ()
+    end_ids: frozenset[int] = frozenset()
+    num_embeddings: int | None = None
+    context: int | None = None
+    model_licence: str = ""
+    reward: Reward | None = None
+    model: Any = None
+    shape: Shape | None = None
+    available_bytes: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def learned(self) -> Iterator[Row]:
+        """Rows whose completions are trained on."""
+        if self.told.stage not in DRAWING:
+            yield from self.rows
+        yield from self.old
+
+    @property
+    def every(self) -> Iterator[Row]:
+        yield from self.rows
+        yield from self.old
+
+
+Check = Callable[[Inputs], Finding]
+
+
+def good(name: str, says: str) -> Finding:
+    return Finding(name, ok=True, says=says)
+
+
+def bad(name: str, says: str, row: Row | None = None, *, try_next: str) -> Finding:
+    return Finding(name, ok=False, says=says, row_id=row.id if row else "", try_next=try_next)
+
+
+def not_tried(name: str, why: str) -> Finding:
+    return Finding(name, ok=None, says=why)
