@@ -9,6 +9,7 @@ Axes: B rows, T targets (tokens but the first), S tokens.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from math import ceil
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -74,10 +75,7 @@ class PolicyStage:
             self._prompts.take, recipe.batch, seed=recipe.seed * 1_000_003 + number, repair=self._repair
         )
         told = _told(rollouts)
-        drawn_rows = recipe.batch * recipe.draws.each
-        given = self._given.take(
-            round(drawn_rows * self._share / (1 - self._share)) if self._share < 1 else drawn_rows
-        )
+        given = self._given.take(self._num_given())
         if not rollouts.groups and not given:
             # Nothing to learn from: said as it is, and no step is taken.
             return StepDone({"loss": 0.0, **told, "updated": 0.0})
@@ -85,6 +83,11 @@ class PolicyStage:
         metrics = self._learn(number, batch, allow)
         rows = zip(batch.row_ids, batch.rewards, strict=False)
         return StepDone({**metrics, **told, "updated": 1.0}, [RowLoss(one, -reward) for one, reward in rows])
+
+    def _num_given(self) -> int:
+        """Return how many given rows a step has: their share of the prompts, since their weight is set apart."""
+        share, batch = self._share, self._recipe.batch
+        return batch if share == 1 else min(4 * batch, ceil(batch * share / (1 - share)))
 
     def batch(self, groups: Sequence[Group], given: Sequence[Row]) -> Batch:
         """Return drawn groups with their advantages, and given rows, as one batch."""

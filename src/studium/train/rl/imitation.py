@@ -32,9 +32,7 @@ class ImitationStage(PolicyStage):
             encode(self._tokenizer, row)._replace(weight=weight)
             for row, weight in zip(rows, weights, strict=True)
         ]
-        replayed = (
-            self._given.take(round(len(rows) * self._share / (1 - self._share))) if self._share < 1 else []
-        )
+        replayed = self._given.take(self._num_given())
         batch = batch_of(
             [],
             [],
