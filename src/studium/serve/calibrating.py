@@ -20,7 +20,6 @@ from studium.records.grades import WHOLE, Grade, GradedReply, GradeSource
 from studium.records.messages import Ask as Question
 from studium.records.messages import Message
 from studium.records.models import Student
-from studium.serve.grading import said
 from studium.serve.history import CALIBRATING, History
 from studium.serve.strategies.committee import again
 from studium.serve.team import AUTO
@@ -219,7 +218,7 @@ def _reply(task: Task, told: Json, grade: Grade) -> GradedReply:
         task.student,
         task.model,
         task.sample,
-        "" if answer is None else said(task.question, answer),
+        answer or "",
         grade.score == 1.0,
     )
 

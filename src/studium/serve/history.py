@@ -111,11 +111,12 @@ class History:
         return self.kinds.of(question, domain)
 
     def known(self, student: Student, kind: str) -> Known:
-        found = self._known.get((student.name, kind))
+        made = self._known  # another takes its place whenever something was learned
+        found = made.get((student.name, kind))
         if found is None:
             echo = self.together.echo(student.name, kind)
             found = self.reliability.known(student, kind, family_of(student), echo)
-            self._known[student.name, kind] = found
+            made[student.name, kind] = found
         return found
 
     def in_common(self, students: Sequence[Student], kind: str, wrong_answers: float) -> InCommon:
