@@ -210,7 +210,8 @@ def _grade(task: Task, told: Json, history: History) -> Grade | None:
 
 
 def _reply(task: Task, told: Json, grade: Grade) -> GradedReply:
-    answer = (_member(task, told) or {}).get("answer")
+    member = _member(task, told) or {}
+    answer = member.get("answer") if member.get("fate") == Fate.ANSWERED else None
     return GradedReply(
         grade.at,
         task.question,

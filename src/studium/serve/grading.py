@@ -102,7 +102,8 @@ def repeated(
     if all(score is None for _, score in found):
         return []
     found = [(one, score) for one, score in found if score is not None or one.fate is not Fate.ANSWERED]
-    answers = list(dict.fromkeys(one.answer for one, _ in found if one.answer is not None))
+    given = [one.answer if one.fate is Fate.ANSWERED else None for one, _ in found]
+    answers = list(dict.fromkeys(given))
     return [
         GradedReply(
             at,
@@ -112,10 +113,10 @@ def repeated(
             models.get(one.student, ""),
             one.sample,
             # Which answer it was is enough, what it was is nobody's business here.
-            "" if one.answer is None else str(1 + answers.index(one.answer)),
+            "" if text is None else str(1 + answers.index(text)),
             one.fate is Fate.ANSWERED and score == 1.0,
         )
-        for one, score in found
+        for (one, score), text in zip(found, given, strict=True)
     ]
 
 
