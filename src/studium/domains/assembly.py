@@ -84,6 +84,9 @@ class Assembly(ExactDomain):
     def make(self, rng: Random, level: int) -> Problem:
         return self._trace(rng, level) if rng.random() < 0.5 else self._write(rng, level)
 
+    def recognises(self, question: str) -> bool:
+        return "6502" in question and super().recognises(question)
+
     def canonical(self, answer: str) -> str | None:
         """Return a program as one line in capitals, or a byte as `$0A`."""
         if statements := machine.read(answer):

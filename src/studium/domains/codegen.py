@@ -15,8 +15,7 @@ from studium.domains import codegen_tasks
 from studium.domains.answers import abstains
 from studium.domains.protocol import Problem, Rule
 from studium.domains.wording import Phrasebook
-from studium.tools import sandbox
-from studium.tools.outcome import Fate, Limits
+from studium.tools.outcome import Fate, Limits, Outcome
 
 LIMITS = Limits(cpu_s=2, wall_s=4.0, memory_bytes=192 * 1024**2, output_bytes=256 * 1024)
 LONGEST_CODE_CHARACTERS = 20_000
@@ -97,7 +96,8 @@ class Codegen:
         )
 
     def recognises(self, question: str) -> bool:
-        return self.phrases.read(question) is not None
+        # Every wording has the word; without this, whoever asks something else would pay for the patterns.
+        return "python" in question.casefold() and self.phrases.read(question) is not None
 
     def solution(self, problem: Problem) -> str:
         return "\n".join((*problem.steps, "```python", problem.expected, "```"))
@@ -121,7 +121,7 @@ class Codegen:
         if code is None or len(code) > LONGEST_CODE_CHARACTERS or _sprays(code, name):
             return 0.0
         program = f"SOURCE = {code!r}\nNAME = {name!r}\n{_HARNESS}"
-        outcome = sandbox.run(program, json.dumps(problem.facts["inputs"]), LIMITS)
+        outcome = _run(program, json.dumps(problem.facts["inputs"]))
         if outcome.fate is Fate.REFUSED:
             return None
         right = json.dumps(problem.facts["results"])
@@ -132,8 +132,14 @@ class Codegen:
         code = self.extract(reply)
         if code is None or len(code) > LONGEST_CODE_CHARACTERS:
             return None if code is None else False
-        fate = sandbox.run(f"compile({code!r}, 'solution.py', 'exec')", limits=LIMITS).fate
+        fate = _run(f"compile({code!r}, 'solution.py', 'exec')").fate
         return None if fate is Fate.REFUSED else fate is Fate.DONE
+
+
+def _run(program: str, stdin: str = "") -> Outcome:
+    from studium.tools import sandbox
+
+    return sandbox.run(program, stdin, LIMITS)
 
 
 def _try(code: str, name: str, arguments: Sequence[Any]) -> list[Any]:

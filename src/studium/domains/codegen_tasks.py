@@ -129,9 +129,11 @@ def inputs(rng: Random, task: Task) -> list[Any]:
         near = [number + way for number in task.numbers for way in (-1, 0, 1)]
         return [0, -7, *near, *(rng.randint(-100, 100) for _ in range(5))]
     if task.argument == "numbers":
-        return [[], *(_numbers(rng, task) for _ in range(7))]
+        return [[], *([number] for number in task.numbers), *(_numbers(rng, task) for _ in range(7))]
     if "words" in "".join(task.body):
-        return ["", *(" ".join(rng.choices(_WORDS, k=rng.randint(3, 9))) for _ in range(7))]
+        several = (" ".join(rng.choices(_WORDS, k=rng.randint(3, 9))) for _ in range(7))
+        lengths = {len(word): word for word in rng.sample(_WORDS, len(_WORDS))}
+        return ["", *(lengths[number] for number in task.numbers if number in lengths), *several]
     longest = max(task.numbers, default=0)
     return [
         "",
