@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studium.evals.intervals import bootstrap_mean, wilson
+from studium.evals.intervals import bootstrap, bootstrap_mean, bounded_mean, wilson
 
 
 def test_wilson_agrees_with_a_value_worked_by_hand():
@@ -42,3 +42,30 @@ def test_the_bootstrap_repeats_itself_and_refuses_nothing():
     assert bootstrap_mean([1.0, 2.0, 4.0]) == bootstrap_mean([1.0, 2.0, 4.0])
     with pytest.raises(ValueError, match="not scored"):
         bootstrap_mean([])
+
+
+@given(trials=st.integers(1, 500), data=st.data())
+def test_a_bounded_mean_of_zeros_and_ones_is_wilsons_share(trials: int, data: st.DataObject):
+    right = data.draw(st.integers(0, trials))
+    assert bounded_mean([1.0] * right + [0.0] * (trials - right)) == wilson(right, trials)
+
+
+def test_a_bounded_mean_holds_its_level_for_values_that_are_no_coins():
+    rng, inside = Random(5), 0
+    for _ in range(400):
+        found = bounded_mean([rng.betavariate(2, 5) for _ in range(25)])
+        inside += found.low <= 2 / 7 <= found.high
+    assert inside >= 0.95 * 400
+
+
+@pytest.mark.parametrize("values", [[], [1.5], [-0.1, 0.2]])
+def test_what_is_not_from_0_to_1_has_no_bounded_mean(values: list[float]):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        bounded_mean(values)
+
+
+def test_a_bootstrap_holds_its_statistic():
+    values = [1.0, 2.0, 2.0, 9.0]
+    found = bootstrap(values, max)
+    assert (found.value, found.high) == (9.0, 9.0)
+    assert found.low < 9.0

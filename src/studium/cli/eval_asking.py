@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from studium.evals.runner import Force, Judge, Try, Way
     from studium.records.models import Student
 
-AUTO = "auto"
 _MOST_CONTEXT_TOKENS, _USUAL_CONTEXT_TOKENS = 4096, 1024
 _IN_CHECKPOINT = ("model.gguf", "checkpoint/model.gguf")
 _UNFIT = re.compile(r"[^a-z0-9_-]+")
@@ -113,6 +112,7 @@ async def asking(config: "Config", choice: Choice) -> AsyncIterator[Asked]:
     """Open the workspace until the block ends, and say who is asked. Raises UnknownModel, ConfigurationError."""
     from studium.app import open_studium
     from studium.evals.runner import Way
+    from studium.serve.team import VIRTUAL_MODELS
 
     file = model_file(choice.model)
     name = choice.model
@@ -120,10 +120,11 @@ async def asking(config: "Config", choice: Choice) -> AsyncIterator[Asked]:
         config, name = with_file(config, file)
     served = running_server(config.workspace) if file is None and not choice.perplexity else None
     async with open_studium(config) as studium:
-        student = None if name == AUTO else studium.ensemble.team.student(name)
+        student = None if name in VIRTUAL_MODELS else studium.ensemble.team.student(name)
         if student is None and choice.perplexity:
             raise ConfigurationError(
-                "perplexity is of one model, and auto is several", expected="the name of a student, or a file"
+                f"perplexity is of one model, and {name} is several",
+                expected="the name of a student, or a file",
             )
         way = Way(
             _through(served, name, choice.timeout_s) if served else _here(studium, student, choice.timeout_s),
@@ -146,7 +147,7 @@ async def said_in_seat(studium: "Studium", student: "Student", ask: Ask) -> Repl
     raise StudiumBug(f"{student.name} ended without a reply")
 
 
-def _here(studium: "Studium", student: "Student | None", timeout_s: float) -> Any:
+def _here(studium: "Studium", student: "Student | None", name: str, timeout_s: float) -> Any:
     from studium.evals.grading import Said
     from studium.records.answers import Query
 
@@ -160,6 +161,7 @@ def _here(studium: "Studium", student: "Student | None", timeout_s: float) -> An
     async def together(asked: "Try") -> "Said":
         query = Query(
             messages=(Message("user", asked.item.question),),
+            model=name,
             sampling=asked.sampling,
             timeout_s=timeout_s,
             cache=False,

@@ -230,7 +230,7 @@ async def _run(
 
     async with asking(config, choice) as asked:
         told: Json = {
-            "model": choice.model if asked.model == "auto" else asked.model,
+            "model": asked.model,
             "fingerprint": asked.fingerprint,
             "items": what,
             "domains": list(dict.fromkeys(item.domain.name for item in items)),

@@ -15,7 +15,7 @@ from studium.domains.protocol import Domain, Problem, ReadsRows, Split, make_spl
 from studium.errors import BadRequest, CallerError
 
 MOST_ITEMS, LONGEST_LINE_BYTES = 100_000, 1 << 20
-_DRAWS_PER_PROBLEM = 50
+_DRAWS_AT_A_LEVEL, _DRAWS_IN_VAIN = 200, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,13 @@ def _of_one(domain: Domain, number: int, rng: Random, side: Split, levels: Seque
             expected=f"levels of {', '.join(map(str, domain.levels)) or 'a domain that makes problems'}",
         )
     found: dict[str, Item] = {}
-    for place in range(number * _DRAWS_PER_PROBLEM):
-        if len(found) == number:
-            break
-        # A problem that came before is drawn again at the same level, so that levels stay equally many.
-        level = levels[(len(found) if place < number * 2 else place) % len(levels)]
+    in_vain = 0
+    while len(found) < number and in_vain < _DRAWS_IN_VAIN:
+        # One that came before is drawn again at the same level, so that levels stay equally many; one that is used
+        # up gives way to the next.
+        level = levels[(len(found) + in_vain // _DRAWS_AT_A_LEVEL) % len(levels)]
         problem = make_split(domain, rng, level, side)
+        in_vain = in_vain + 1 if problem.key in found else 0
         found.setdefault(problem.key, Item(problem.prompt, problem.expected, domain, problem))
     if len(found) < number:
         raise CallerError(
