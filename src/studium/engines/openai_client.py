@@ -26,13 +26,16 @@ _DRAIN_S = 0.1
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 
 
+_NO_USAGE: Mapping[str, Any] = {}
+
+
 class _Chunk(NamedTuple):
     """What one event of a stream adds."""
 
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     finish: str | None = None
-    usage: Mapping[str, Any] = {}
+    usage: Mapping[str, Any] = _NO_USAGE
 
 
 def chat_body(model_id: str, ask: Ask) -> dict[str, Any]:
@@ -184,17 +187,17 @@ class _Assembly:
         if event == b"[DONE]":
             self.finish, self.done = self.finish or "stop", True
             return
-        chunk = _parse(event, model)
-        self.finish = chunk.finish or self.finish
-        self._usage = chunk.usage or self._usage
-        if not chunk.text and not chunk.logprobs:
-            # Servers hold unfinished characters back: the last token may show only as the end.
-            self._last_s = time.monotonic() - self._started if chunk.finish else self._last_s
-            return
-        self._last_s = time.monotonic() - self._started
-        self._first_s = self._last_s if self._first_s is None else self._first_s
-        self._texts.append(chunk.text)
-        self._logprobs += chunk.logprobs
+        text, logprobs, finish, usage = _parse(event, model)
+        self.finish = finish or self.finish
+        self._usage = usage or self._usage
+        if (
+            text or logprobs or finish
+        ):  # servers hold unfinished characters back: the last token may show as the end
+            self._last_s = time.monotonic() - self._started
+        if text or logprobs:
+            self._first_s = self._last_s if self._first_s is None else self._first_s
+            self._texts.append(text)
+            self._logprobs += logprobs
 
     def piece(self) -> Piece | None:
         """Return what was said since the last piece, or None."""
@@ -356,16 +359,16 @@ def _parse(event: bytes, model: str) -> _Chunk:
     if error := answer.get("error"):
         raise reported_error(model, error)
     try:
-        usage = dict(answer.get("usage") or {})
-        choices = answer.get("choices") or []
+        usage, choices = answer.get("usage"), answer.get("choices")
+        usage = dict(usage) if usage else _NO_USAGE
         return _choice(choices[0], usage) if choices else _Chunk(usage=usage)
     except (KeyError, TypeError, ValueError, AttributeError) as cause:
         raise _bad_reply(model, "an event of another shape", answer) from cause
 
 
 def _choice(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> _Chunk:
-    said = choice.get("delta") or choice.get("message") or {}
-    text = said.get("content") or choice.get("text") or ""
+    said = choice.get("delta") or choice.get("message")
+    text = (said and said.get("content")) or choice.get("text") or ""
     if not isinstance(text, str):
         raise TypeError("content is not text")
     finish = choice.get("finish_reason")

@@ -45,10 +45,16 @@ class SseDecoder:
                 if self._data:
                     events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
                     self._data, self._data_bytes = [], 0
+                continue
+            if line.startswith(b"data: "):  # as nearly all servers write it
+                value = line[6:]
             elif line.startswith((b"data:", b"\xef\xbb\xbfdata:")):
                 value = line.partition(b":")[2].removeprefix(b" ")
-                self._data.append(value)
-                self._data_bytes += len(value)
+            else:
+                continue
+            self._data.append(value)
+            self._data_bytes += len(value)
+            if self._data_bytes > self._max_event_bytes:
                 self._check(self._data_bytes)
         return events
 

@@ -121,7 +121,7 @@ class Ensemble:
                 if self._governor and bill and (told := self._governor.told(bill)):
                     answer = replace(answer, notes={**answer.notes, "governor": told})
                 self._experience.answered(query, answer)
-                if not passed_on:
+                if live and not passed_on:
                     yield Delta(answer.text, answer.logprobs)
                 yield answer
 

@@ -82,6 +82,7 @@ async def run(config: "Config") -> None:
                 typer.echo(banner(studium, url))
                 gc.freeze()  # nor is it looked through behind every question
                 gc.enable()
+                gc.set_threshold(10_000, 20, 20)  # what a question leaves is mostly gone before anybody looks
                 await stop.wait()
                 typer.echo("stopping: open questions are finished first; once more ends them", err=True)
 
