@@ -127,7 +127,9 @@ async def asking(config: "Config", choice: Choice) -> AsyncIterator[Asked]:
                 expected="the name of a student, or a file",
             )
         way = Way(
-            _through(served, name, choice.timeout_s) if served else _here(studium, student, choice.timeout_s),
+            _through(served, name, choice.timeout_s)
+            if served
+            else _here(studium, student, name, choice.timeout_s),
             force=_forcing(studium, student, choice.timeout_s) if student and choice.perplexity else None,
             judge=_judging(studium, choice) if choice.judge else None,
             timeout_s=choice.timeout_s,
