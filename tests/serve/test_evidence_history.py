@@ -127,14 +127,20 @@ def test_an_echo_that_cannot_be_told_is_none_and_counts_for_nothing():
 
 
 def test_an_echo_is_drawn_to_the_students_own_and_that_to_the_rosters():
-    loud, other = tries(0.95), tries(0.0, 30, student="b")
-    found = together([loud, other, replace(tries(0.0, 6), kind="poems")])
+    loud, other, few = tries(0.95), tries(0.0, 30, student="b"), replace(tries(0.0, 6), kind="poems")
+    found = together([loud, other, few, tries(0.5, 40, student="b", kind="chess")])
     sums, poems, unheard = (found.echo("a", kind) for kind in ("sums", "poems", "chess"))
     assert sums is not None and poems is not None and unheard is not None
     assert sums > unheard > poems > 0.3  # six pairs do not outweigh what is known of the student
     quiet = found.echo("b", "sums")
     assert quiet is not None and quiet < sums
-    assert found.echo("c", "sums") is None  # nobody asked it twice
+
+
+def test_nobody_has_an_echo_that_was_never_asked_twice_nor_where_nobody_was():
+    found = together([tries(0.5)])
+    assert found.echo("a", "sums") is not None
+    assert found.echo("c", "sums") is None
+    assert found.echo("a", "cluster-3") is None
 
 
 def test_the_order_in_which_two_students_spoke_is_no_difference():

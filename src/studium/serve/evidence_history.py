@@ -105,6 +105,7 @@ class Together:
             elif one.first in families and one.second in families:
                 of_kind, pair = self._pairs[one.kind], _in_order(one)
                 of_kind[pair.first, pair.second] = added(of_kind.get((pair.first, pair.second)), pair)
+        self._repeated = {kind for _, kind in tries}
         self._reliability = reliability
         self._wrong = {kind: wrong_answers(self._apart(kind), guess(kind)) for kind in self._pairs}
         self.tries = {who: one.total for who, one in tries.items()}  # pairs of tries by (student, kind)
@@ -126,9 +127,14 @@ class Together:
         return {kind: sum(one.total for one in pairs.values()) for kind, pairs in self._pairs.items()}
 
     def echo(self, student: str, kind: str) -> float | None:
-        """Return how strongly further tries of a student go with its first, 0 to 1; None: it was never asked twice."""
+        """Return how strongly further tries of a student go with its first, 0 to 1.
+
+        None where it was never asked twice, or nobody was at such questions: in free words nothing is said twice.
+        """
         level = self._of_student.get(student)
-        return None if level is None else shrunk([self._echoes.get((student, kind))], level)
+        if level is None or kind not in self._repeated:
+            return None
+        return shrunk([self._echoes.get((student, kind))], level)
 
     def in_common(self, kind: str, students: tuple[str, ...], guess: float) -> InCommon:
         """Return what voices of these students, at such questions, have in common. Raises nothing, asks nobody.
