@@ -6,6 +6,7 @@ taken apart costs only time. So every part must ask something by itself, and non
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import pairwise
 
 MOST_PARTS = 12
@@ -17,18 +18,17 @@ _MARKS = (
     re.compile(r"^[ \t]*\(?([a-h])[.)]\s+(?=\S)", re.MULTILINE),
 )
 _BULLET = re.compile(r"^[ \t]*[-*•][ \t]+(?=\S)", re.MULTILINE)
-_ASKS = re.compile(
+# Two long patterns, compiled when first needed: that takes a part of the time to start.
+_ASKS = (
     r"(?:please\s+)?(?:what|who|whom|whose|when|where|why|how|which|is|are|was|were|do|does|did|can|could|will|"
     r"would|should|has|have|sort|count|compute|calculate|find|add|subtract|multiply|divide|convert|name|list|"
     r"give|tell|explain|describe|define|translate|write|summari[sz]e|compare|solve|work out|reverse|order|put|"
-    r"arrange|classify|show|prove|evaluate|simplify)\b",
-    re.IGNORECASE,
+    r"arrange|classify|show|prove|evaluate|simplify)\b"
 )
-_POINTS_BACK = re.compile(
+_POINTS_BACK = (
     r"\b(?:it|its|he|she|him|her|his|they|them|their|this|these|those|above|previous|former|latter|both|each|"
     r"(?:the|your|that) (?:result|answer|sum|number|first|second|last)|(?:part|question|step|number) \d|"
-    r"that(?=\s*[?.!,;]|\s+(?:one|is|was)\b))\b",
-    re.IGNORECASE,
+    r"that(?=\s*[?.!,;]|\s+(?:one|is|was)\b))\b"
 )
 _WORD = re.compile(r"\w+")
 _BETWEEN_SENTENCES = re.compile(r"(?<=\?)\s+|\n+")
@@ -74,13 +74,18 @@ def _cut(question: str, marks: list[re.Match[str]]) -> tuple[str, list[str]]:
     return question[: marks[0].start()].strip(), [question[start:end].strip() for start, end in ends]
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
 def _stands_alone(item: str, recognised: Callable[[str], bool]) -> bool:
     """Say whether an item asks something that can be understood without its neighbours."""
     if recognised(item):
         return True
-    if "\n\n" in item or _POINTS_BACK.search(item) or len(_WORD.findall(item)) < 3:
+    if "\n\n" in item or _compiled(_POINTS_BACK).search(item) or len(_WORD.findall(item)) < 3:
         return False
-    return item.endswith("?") or _ASKS.match(item) is not None
+    return item.endswith("?") or _compiled(_ASKS).match(item) is not None
 
 
 def _with_lead(lead: str, item: str) -> str:

@@ -3,24 +3,26 @@
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from studium.errors import BadRequest
-from studium.train.config import Recipe
-from studium.train.course import Checkpoint
-from studium.train.run_folder import RunFolder
+
+if TYPE_CHECKING:  # the command line reads the names at every start
+    from studium.train.config import Recipe
+    from studium.train.course import Checkpoint
+    from studium.train.run_folder import RunFolder
 
 STAGES = ("sft", "weighted_sft", "srl", "rlvr", "dpo", "kto", "distil")
 
 
 class Run(Protocol):
-    def __call__(self, options: Any, folder: RunFolder, say: Callable[[str], None]) -> Checkpoint:
+    def __call__(self, options: Any, folder: "RunFolder", say: Callable[[str], None]) -> "Checkpoint":
         """Train as the options say into the folder; go on where it holds an unfinished run of theirs."""
         ...
 
 
 class StageCode(NamedTuple):
-    options: type[Recipe]
+    options: "type[Recipe]"
     run: Run
 
 
