@@ -21,7 +21,6 @@ from studium.train.preflight.findings import DRAWING, Finding, Inputs, bad, good
 from studium.train.preflight.gold import gold_of
 from studium.train.rows import Encoded, completion_ids, encode, prompt_ids
 from studium.train.run_folder import RunFolder
-from studium.train.stages.catalogue import stage as stage_named
 
 if TYPE_CHECKING:
     import torch
@@ -97,10 +96,10 @@ def resumed(inputs: Inputs) -> Finding:
     recipe = _drill(inputs.told.recipe, steps=_DRILL_STEPS)
     try:
         with TemporaryDirectory(prefix="studium-preflight-") as folder:
-            whole = _weights(inputs.told.stage, recipe, RunFolder(Path(folder) / "whole"))
+            whole = _weights(inputs, recipe, RunFolder(Path(folder) / "whole"))
             parts = Path(folder) / "parts"
-            stage_named(inputs.told.stage).run(recipe, Stopping(parts, _DRILL_STEPS // 2), _silent)
-            halves = _weights(inputs.told.stage, recipe, RunFolder(parts))
+            inputs.train(recipe, Stopping(parts, _DRILL_STEPS // 2))
+            halves = _weights(inputs, recipe, RunFolder(parts))
     except StudiumError as error:
         return bad(name, f"the drill failed: {error.happened}", try_next=error.try_next or error.expected)
     if whole != halves:
@@ -178,14 +177,10 @@ def _first_step(inputs: Inputs, *, batch: int, accumulate: int) -> dict[str, flo
     recipe = _drill(inputs.told.recipe, steps=1, batch=batch, accumulate=accumulate)
     with TemporaryDirectory(prefix="studium-preflight-") as folder:
         run = RunFolder(Path(folder) / "drill")
-        stage_named(inputs.told.stage).run(recipe, run, _silent)
+        inputs.train(recipe, run)
         return dict(next(run.lines("metrics.jsonl")))
 
 
-def _weights(stage: str, recipe: Recipe, folder: RunFolder) -> str:
-    stage_named(stage).run(recipe, folder, _silent)
+def _weights(inputs: Inputs, recipe: Recipe, folder: RunFolder) -> str:
+    inputs.train(recipe, folder)
     return hashlib.sha256((folder.checkpoint / "model.safetensors").read_bytes()).hexdigest()
-
-
-def _silent(line: str) -> None:
-    del line

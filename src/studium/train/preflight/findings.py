@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from studium.domains.protocol import Problem
+from studium.train.config import Recipe
 from studium.train.forecast import Shape
 from studium.train.recipe_file import Told
 from studium.train.rl.rewards import Reward
 from studium.train.rows import Row
+from studium.train.run_folder import RunFolder
+from studium.train.stages.catalogue import Run
+from studium.train.stages.catalogue import stage as stage_named
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,7 +37,8 @@ class Inputs:
     """All that a run is about to use. `evaluation` are the problems it is scored on, `old` the rows replayed.
 
     `end_ids` are the tokens at which the served model ends (empty: not told), `num_embeddings` how many tokens the
-    model knows, `context` how many it can read. `model` is None where it is too large to be loaded twice.
+    model knows, `context` how many it can read. `model` is None where it is too large to be loaded twice. `run` is the
+    stage, None for the one of the recipe.
     """
 
     told: Told
@@ -50,6 +55,11 @@ class Inputs:
     shape: Shape | None = None
     available_bytes: int = 0
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    run: Run | None = None
+
+    def train(self, recipe: Recipe, folder: RunFolder) -> None:
+        """Run the stage itself with another recipe, silently."""
+        (self.run or stage_named(self.told.stage).run)(recipe, folder, lambda line: None)
 
     @property
     def learned(self) -> Iterator[Row]:
