@@ -7,6 +7,7 @@ import pytest
 from studium.domains import assembly_machine as machine
 from studium.domains.assembly import Assembly
 from studium.domains.protocol import Problem
+from studium.errors import BadRequest
 
 ASSEMBLY = Assembly()
 ADD = Problem(
@@ -177,3 +178,21 @@ def test_steps_of_a_written_program_are_not_graded_but_its_last_line_is():
     )
     assert ASSEMBLY.verify_step(problem, (), problem.steps[0]) is None
     assert ASSEMBLY.verify_step(problem, problem.steps, f"Answer: {problem.expected}") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("solution", "LDA $10; STA $0200"),
+        ("solution", "twice the byte"),
+        ("tests", [{"start": {"$10": 256}, "end": {}}]),
+        ("tests", [{"start": {"$99999": 1}, "end": {}}]),
+        ("tests", [{"start": {}}]),
+        ("tests", [{"start": {"$10": 5}, "end": {}}]),
+    ],
+)
+def test_a_users_row_that_cannot_be_graded_is_refused(field: str, value: object):
+    row = ASSEMBLY.schema["examples"][0]
+    assert ASSEMBLY.verify(ASSEMBLY.problem_of(row), "Answer: LDA $10; CLC; ADC $10; STA $0200") == 1.0
+    with pytest.raises(BadRequest, match=field):
+        ASSEMBLY.problem_of({**row, field: value})

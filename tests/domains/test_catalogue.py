@@ -13,6 +13,7 @@ from studium.errors import CallerError, ConfigurationError
 def test_the_five_skills_ship():
     assert list(skills()) == ["arithmetic", "sorting", "measures", "sentiment", "programs"]
     assert list(shipped_domains())[:5] == list(skills())
+    assert {"codegen", "assembly", "moderation"} <= set(shipped_domains())
     assert set(shipped_domains()) <= set(all_domains())
 
 
@@ -36,6 +37,11 @@ def test_an_unknown_name_suggests_the_nearest():
         ("What is 2 + 3 * 4?", "programs"),
         ("What is (2 + 3) * 4", "programs"),
         ("x = 3; y = x + 4; What is y?", "programs"),
+        ("Write a Python function f(x) that returns 3 times x plus 4.", "codegen"),
+        ("Write a Python function f(x) that brings peace to the world.", None),
+        ("Write a 6502 program that stores $05 at $0200.", "assembly"),
+        ("What is in A after this 6502 program? LDA #$05; CLC; ADC #$03", "assembly"),
+        ("What is the 6502?", None),
         ("Who wrote Hamlet?", None),
         ("What is 47 +", None),
         ("", None),

@@ -7,6 +7,7 @@ import pytest
 
 from studium.domains.codegen import Codegen
 from studium.domains.protocol import Problem
+from studium.errors import BadRequest
 from studium.tools import sandbox
 from studium.tools.outcome import Fate, Outcome
 
@@ -18,7 +19,7 @@ DOUBLE = Problem(
     (),
     "def f(x):\n    return 2 * x",
     1,
-    {"task": "write", "function": "f", "inputs": [0, 3, -7, 1000], "results": [0, 6, -14, 2000]},
+    {"task": "write", "function": "f", "calls": [[0], [3], [-7], [1000]], "results": [0, 6, -14, 2000]},
 )
 
 
@@ -97,12 +98,12 @@ import gc, sys
 def f(x):
     for one in gc.get_objects():
         if isinstance(one, dict) and 'results' in one:
-            return one['results'][one['inputs'].index(x)]
+            return one['results'][one['calls'].index([x])]
     frame = sys._getframe()
     while frame:
         for value in list(frame.f_locals.values()):
             if isinstance(value, dict) and 'results' in value:
-                return value['results'][value['inputs'].index(x)]
+                return value['results'][value['calls'].index([x])]
         frame = frame.f_back
     return 0""",
     "write to every descriptor": """
@@ -133,7 +134,7 @@ def test_a_verdict_cannot_be_forged(forgery: str):
 def test_inputs_reach_each_call_unchanged():
     """A function that changes its argument changes its own alone."""
     given = Problem(
-        "codegen", "k", "q", (), "", 1, {"function": "f", "inputs": [[1, 2], [3]], "results": [2, 1]}
+        "codegen", "k", "q", (), "", 1, {"function": "f", "calls": [[[1, 2]], [[3]]], "results": [2, 1]}
     )
     assert CODEGEN.verify(given, "def f(x):\n    n = len(x)\n    x.clear()\n    return n") == 1.0
 
@@ -184,9 +185,31 @@ def test_the_tests_are_not_in_the_question():
     for seed in range(200):
         problem = CODEGEN.make(Random(seed), 1 + seed % 3)
         assert json.dumps(problem.facts["results"]) not in problem.prompt
-        assert len(problem.facts["inputs"]) == len(problem.facts["results"]) >= 6
+        assert len(problem.facts["calls"]) == len(problem.facts["results"]) >= 6
 
 
 def test_equal_code_is_equal_whatever_its_empty_lines():
     assert CODEGEN.same("def f(x):\n    return x", "def f(x):\n\n    return x   \n")
     assert not CODEGEN.same("def f(x):\n    return x", "def f(x):\n    return -x")
+
+
+def test_a_users_row_may_have_functions_of_several_arguments():
+    problem = CODEGEN.problem_of(CODEGEN.schema["examples"][0])
+    assert CODEGEN.verify(problem, "def area(a, b): return b * a") == 1.0
+    assert CODEGEN.verify(problem, "def area(a, b): return b + a") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("function", "os.system"),
+        ("solution", "def area(width, height):\n    return 7"),
+        ("tests", []),
+        ("tests", [{"arguments": 3, "result": 9}]),
+        ("tests", [{"arguments": [3]}]),
+        ("tests", [3]),
+    ],
+)
+def test_a_row_that_cannot_be_graded_is_refused(field: str, value: object):
+    with pytest.raises(BadRequest, match=field):
+        CODEGEN.problem_of({**CODEGEN.schema["examples"][0], field: value})

@@ -6,16 +6,20 @@ are what each instruction did; those of a written program say what each of its l
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Any
 
 from studium.domains import assembly_machine as machine
 from studium.domains import assembly_tasks as tasks
 from studium.domains.answers import final_answer
 from studium.domains.assembly_machine import hexadecimal
+from studium.domains.code_rows import PROGRAM_SCHEMA, cases_of
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
+from studium.domains.rows import text_of
 from studium.domains.wording import Phrasebook
+from studium.errors import BadRequest
 
 _TEMPLATES = {
     "trace": (
@@ -68,6 +72,7 @@ class Assembly(ExactDomain):
     """Trace and write programs for the 6502."""
 
     name = "assembly"
+    schema = PROGRAM_SCHEMA
     metrics = ("accuracy",)
     rules: Sequence[Rule] = (
         Rule("bytes", "Everything is a byte: sums and differences are taken modulo 256."),
@@ -83,6 +88,14 @@ class Assembly(ExactDomain):
 
     def make(self, rng: Random, level: int) -> Problem:
         return self._trace(rng, level) if rng.random() < 0.5 else self._write(rng, level)
+
+    def problem_of(self, row: Mapping[str, Any]) -> Problem:
+        question, program = text_of(row, "question"), self.canonical(text_of(row, "solution"))
+        facts = {"task": "write", "cases": cases_of(row)}
+        problem = Problem(self.name, question.casefold(), question, (), program or "", 0, facts)
+        if self.verify(problem, self.solution(problem)) != 1.0:
+            raise BadRequest("field 'solution' does not pass the row's tests", expected="a program that does")
+        return problem
 
     def recognises(self, question: str) -> bool:
         return "6502" in question and super().recognises(question)

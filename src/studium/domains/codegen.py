@@ -7,14 +7,17 @@ scored". What a program prints is thrown away, and what it forges must still be 
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
 from studium.domains import codegen_tasks
 from studium.domains.answers import abstains
+from studium.domains.code_rows import FUNCTION_SCHEMA, calls_of, function_of
 from studium.domains.protocol import Problem, Rule
+from studium.domains.rows import text_of
 from studium.domains.wording import Phrasebook
+from studium.errors import BadRequest
 from studium.tools.outcome import Fate, Limits, Outcome
 
 LIMITS = Limits(cpu_s=2, wall_s=4.0, memory_bytes=192 * 1024**2, output_bytes=256 * 1024)
@@ -48,7 +51,7 @@ os.dup2(silence, 2)
 given = sys.stdin.read()
 names = {"__name__": "solution"}
 exec(compile(SOURCE, "solution.py", "exec"), names)
-found = [names[NAME](argument) for argument in json.loads(given)]
+found = [names[NAME](*arguments) for arguments in json.loads(given)]
 with os.fdopen(results, "w") as file:
     file.write(json.dumps(found, allow_nan=False))
 """
@@ -59,6 +62,7 @@ class Codegen:
 
     name = "codegen"
     levels: tuple[int, ...] = (1, 2, 3)
+    schema = FUNCTION_SCHEMA
     metrics = ("accuracy", "syntax", "pass@k")
     rules: Sequence[Rule] = (
         Rule("name", "The function has the name and the argument that were asked for."),
@@ -90,10 +94,21 @@ class Codegen:
             facts={
                 "task": "write",
                 "function": name,
-                "inputs": arguments,
-                "results": _try(code, name, arguments),
+                "calls": [[one] for one in arguments],
+                "results": results,
             },
         )
+
+    def problem_of(self, row: Mapping[str, Any]) -> Problem:
+        question, name, code = text_of(row, "question"), function_of(row), _tidy(text_of(row, "solution"))
+        calls = calls_of(row)
+        facts = {"task": "write", "function": name, "calls": calls.arguments, "results": calls.results}
+        problem = Problem(self.name, question.casefold(), question, (), code, 0, facts)
+        if self.verify(problem, self.solution(problem)) == 0.0:
+            raise BadRequest(
+                "field 'solution' does not pass the row's tests", expected="a function that does"
+            )
+        return problem
 
     def recognises(self, question: str) -> bool:
         # Every wording has the word; without this, whoever asks something else would pay for the patterns.
@@ -121,7 +136,7 @@ class Codegen:
         if code is None or len(code) > LONGEST_CODE_CHARACTERS or _sprays(code, name):
             return 0.0
         program = f"SOURCE = {code!r}\nNAME = {name!r}\n{_HARNESS}"
-        outcome = _run(program, json.dumps(problem.facts["inputs"]))
+        outcome = _run(program, json.dumps(problem.facts["calls"]))
         if outcome.fate is Fate.REFUSED:
             return None
         right = json.dumps(problem.facts["results"])
