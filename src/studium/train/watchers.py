@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite, log, sqrt
-from statistics import median
-from typing import Any
+from statistics import fmean, median
+from typing import Any, NamedTuple
 
 from studium.train.config import Watch
 
@@ -42,6 +42,14 @@ class Alarm:
     action: Action
 
 
+class Validated(NamedTuple):
+    """The reward of late at a validation, its score, and the score's standard error."""
+
+    reward: float
+    score: float
+    error: float
+
+
 class Watchers:
     """All watchers of a run, with what they remember."""
 
@@ -52,7 +60,7 @@ class Watchers:
         self._spikes: list[int] = []
         self._said: dict[str, int] = {}
         self._best_reward: float | None = None
-        self._validations: list[tuple[float, float, float]] = []
+        self._validations: list[Validated] = []
 
     def look(self, step: int, metrics: Mapping[str, float]) -> Alarm | None:
         """Return the gravest alarm before a step changes weights, None where all is well."""
@@ -83,7 +91,7 @@ class Watchers:
             return None
         score = scores["score"]
         error = sqrt(max(score * (1 - score), 0.01) / max(1.0, scores.get("scored", 100.0)))
-        self._validations.append((median(rewards[-10:]), score, error))
+        self._validations.append(Validated(median(rewards[-10:]), score, error))
         return self._one(step, list(self._gamed()))
 
     def state(self) -> dict[str, Any]:
@@ -203,26 +211,32 @@ class Watchers:
             )
 
     def _gamed(self) -> Iterator[Alarm]:
-        """Compare the rise of the reward with that of the score, since the best validation and over the last four."""
-        now_reward, now, error = self._validations[-1]
-        best_reward, best, best_error = max(self._validations, key=lambda one: one[1])
-        doubt = 2 * sqrt(error**2 + best_error**2)
-        if now_reward - best_reward > 0.03 and best - now > doubt:
+        """Compare the last three validations with every three before them: what became of reward and score."""
+        threes = [_mean_of(self._validations[at : at + 3]) for at in range(len(self._validations) - 2)]
+        if len(threes) < 4:
+            return
+        now = threes[-1]
+        best = max(threes[:-3], key=lambda one: one.score)
+        if now.reward - best.reward > 0.03 and best.score - now.score > 3 * sqrt(
+            now.error**2 + best.error**2
+        ):
             advice = (
-                f"reward rose to {now_reward:.3g} while the score of problems kept from training fell "
-                f"from {best:.3f} to {now:.3f}: the reward is gamed, or memorised"
+                f"reward rose to {now.reward:.3g} while the score of problems kept from training fell "
+                f"from {best.score:.3f} to {now.score:.3f}: the reward is gamed, or memorised"
             )
             yield Alarm("gamed", advice, self._allowed(Action.STOP))
-        elif len(self._validations) >= 5:
-            then_reward, then, _ = self._validations[-5]
-            if now_reward - then_reward > 0.1 and now - then < error and now < 0.9:
+            return
+        for then in threes[:-3]:
+            rise = now.reward - then.reward
+            if rise > 0.2 and now.score - then.score < 0.2 * rise and now.score < 0.9:
                 # At the floor nothing can be seen of a score: said, and the run goes on.
-                action = Action.STOP if now > 3 * error else Action.ADVISE
+                action = Action.STOP if now.score > 3 * now.error else Action.ADVISE
                 advice = (
-                    f"reward rose from {then_reward:.3g} to {now_reward:.3g} over five validations, "
-                    f"the score of problems kept from training did not ({now:.3f})"
+                    f"reward rose from {then.reward:.3g} to {now.reward:.3g}, the score of problems kept from "
+                    f"training did not ({then.score:.3f} to {now.score:.3f}): the reward is gamed, or memorised"
                 )
                 yield Alarm("gamed", advice, self._allowed(action))
+                return
 
     def _remember(self, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
@@ -257,6 +271,11 @@ class Watchers:
         alarm = max(heard, key=lambda one: _GRAVITY.index(one.action))
         self._said[alarm.kind] = step
         return alarm
+
+
+def _mean_of(found: Sequence[Validated]) -> Validated:
+    error = sqrt(sum(one.error**2 for one in found)) / len(found)
+    return Validated(fmean(one.reward for one in found), fmean(one.score for one in found), error)
 
 
 def _usual(values: Sequence[float]) -> tuple[float, float]:
