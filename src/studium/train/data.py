@@ -1,8 +1,9 @@
 """From a recipe's sources to rows: fresh problems of domains by seed, and files of JSON lines.
 
 Problems come from the training side of the hash, unless another side is asked for, so no row can be one that is
-measured on. A file's line is {"prompt" or "messages", "completion"} and may add id, domain, weight, licence, source; a
-fault names file, line and key, and nothing is trained.
+measured on. A file's line is {"prompt" or "messages", "completion"} and may add id, prefix, ends, weight, licence,
+source, problem (a domain's, whole) with step; a fault names file, line and key, and nothing is trained. Lines of
+preferences and of a teacher's traces have more; as a row a preference is its chosen reply, a thumb down is none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,22 @@ from studium.train.rows import Row, asked
 
 GENERATED = "generated"
 THINK, THOUGHT_END = "<think>", "</think>"
-_KNOWN = ("id", "prompt", "messages", "completion", "prefix", "weight", "licence", "source")
+_OF_ROWS = (
+    "id",
+    "prompt",
+    "messages",
+    "completion",
+    "prefix",
+    "ends",
+    "problem",
+    "step",
+    "weight",
+    "licence",
+    "source",
+)
+_OF_PREFERENCES = ("chosen", "rejected", "rejected_ends", "margin", "good")
+_OF_TRACES = ("teacher", "tokens", "top")
+_KNOWN = (*_OF_ROWS, *_OF_PREFERENCES, *_OF_TRACES)
 _MOST_LINE_BYTES = 4 << 20
 
 
@@ -86,7 +102,7 @@ def _rows(source: Source, side: Split) -> Iterator[Row]:
             try_next="see the recipes",
         )
     if source.file:
-        return islice(_rows_of_file(Path(source.file).expanduser(), source), source.rows or None)
+        return (row for _, row, line in lines_of(source) if line.get("good") is not False)
     domain = domain_named(source.domain)
     return (
         row for problem in problems_of(source, side=side) for row in rows_of_problem(domain, problem, source)
@@ -99,9 +115,12 @@ def _thought(domain: Domain, problem: Problem, step: int, source: Source) -> str
     return f"{THINK}{domain.thoughts(problem)[step]}{THOUGHT_END}"
 
 
-def _rows_of_file(path: Path, source: Source) -> Iterator[Row]:
-    for number, line in numbered_lines(path):
-        yield _row(line, f"{path.name}:{number}", source)
+def lines_of(source: Source) -> Iterator[tuple[str, Row, Mapping[str, Any]]]:
+    """Yield a file's lines: the place for messages, the row, and all that was written. Raises BadRequest."""
+    path = Path(source.file).expanduser()
+    for number, line in islice(numbered_lines(path), source.rows or None):
+        place = f"{path.name}:{number}"
+        yield place, _row(line, place, source), line
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -137,8 +156,11 @@ def _row(line: Mapping[str, Any], place: str, source: Source) -> Row:
         return Row(
             id=str(line.get("id", place)),
             messages=turns,
-            completion=_text(line.get("completion", "")),
+            completion=_text(line.get("completion", line.get("chosen", ""))),
             prefix=_text(line.get("prefix", "")),
+            problem=Problem(**line["problem"]) if line.get("problem") else None,
+            step=line.get("step"),
+            ends=bool(line.get("ends", True)),
             weight=float(line.get("weight", 1.0)),
             licence=str(line.get("licence", source.licence)),
             source=str(line.get("source", place)),

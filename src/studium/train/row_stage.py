@@ -116,6 +116,14 @@ class RowStage(Generic[Fresh]):
         self.learner.use(kept)
 
 
+def needs_rows(stage: str, rows: Sequence[Any]) -> None:
+    """Raise ConfigurationError where there is nothing to learn from."""
+    if not rows:
+        raise ConfigurationError(
+            f"{stage} has no rows", expected="'data' in the recipe", try_next=f"see recipes/{stage}.yaml"
+        )
+
+
 def share_within(recipe: Recipe, num_old: int) -> Share:
     """Return a step's rows where old rows are part of the batch: exactly `replay.share` of it, rounded."""
     rows = recipe.batch * recipe.accumulate

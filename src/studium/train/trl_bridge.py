@@ -48,19 +48,26 @@ class GivenRecipe(Recipe):
 
 
 class Heard:
-    """What a model's forward said last: log-probabilities of the targets, (B, T). `weights_BT` are put on them."""
+    """What a model's forward said last: log-probabilities of the targets, (B, T), 0 where nothing is trained.
+
+    `live_BT` are those with their graph. `weights_BT` are put on them before TRL sees them.
+    """
 
     def __init__(self, model: Any) -> None:
-        self.logprobs_BT: Any = None
+        self.live_BT: Any = None
         self.weights_BT: Any = None
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         base.register_forward_hook(self._hear)
+
+    @property
+    def logprobs_BT(self) -> Any:
+        return self.live_BT.detach()
 
     def _hear(self, module: Any, given: Any, out: Any) -> None:
         logprobs_BT = getattr(out, "log_probs", None)
         if logprobs_BT is None or not logprobs_BT.requires_grad:
             return  # an answer being drawn, or a reference
-        self.logprobs_BT = logprobs_BT.detach()
+        self.live_BT = logprobs_BT
         if self.weights_BT is not None:
             out.log_probs = logprobs_BT * self.weights_BT
 

@@ -74,6 +74,8 @@ def accumulated(inputs: Inputs) -> Finding:
     name = "accumulation"
     if inputs.told.stage in (*DRAWING, "weighted_sft"):
         return good(name, "the stage takes its whole batch at once")
+    if inputs.told.stage == "kto":
+        return not_tried(name, "KTO estimates its KL term within a batch: another batch is another loss")
     if why := _too_costly(inputs):
         return not_tried(name, why)
     try:

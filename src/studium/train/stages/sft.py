@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from studium.errors import ConfigurationError
 from studium.train.course import Checkpoint, RowLoss
 from studium.train.data import rows_of
 from studium.train.given import Outset, carry_out_given
 from studium.train.learner import Learner
-from studium.train.row_stage import RowStage, Told, encoded_rows, share_within, steps_of
+from studium.train.row_stage import RowStage, Told, encoded_rows, needs_rows, share_within, steps_of
 from studium.train.rows import Encoded
 from studium.train.run_folder import RunFolder
 from studium.train.trl_bridge import (
@@ -42,8 +41,7 @@ class Options(GivenRecipe):
 def run(options: Options, folder: RunFolder, say: Callable[[str], None]) -> Checkpoint:
     """Train on completions; blocks."""
     rows, old_rows = rows_of(options.data), rows_of(options.replay.data)
-    if not rows:
-        raise ConfigurationError("sft has no rows", expected="'data' in the recipe", try_next="see recipes/")
+    needs_rows("sft", rows)
     share = share_within(options, len(old_rows))
     outset = Outset(options, steps_of(options, len(rows), share))
     tokenizer = outset.loaded.tokenizer
