@@ -1,7 +1,8 @@
 """Graded replies in a real store: which pairs are counted, and that each is counted once."""
 
 from dataclasses import replace
-from itertools import count
+from itertools import combinations, count
+from random import Random
 
 import pytest
 
@@ -73,3 +74,34 @@ def test_the_oldest_go_first_and_pairs_that_were_counted_stay_counted(store):
     store.replies.add([reply("a", "4"), reply("b", "4"), replace(reply("c", "4"), question="q2")])
     assert store.replies.tidy(most=1) == 2
     assert set(store.replies.answered("")) == {Asked("q2", "c", "m", 0)}
+
+
+def slowly(replies: list[GradedReply]) -> dict[tuple[str, str], list[int]]:
+    """Count pairs one by one: both right, only the first, only the second, the same mistake, another."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for one, other in combinations(replies, 2):
+        tries = one.student == other.student and one.model == other.model
+        strangers = one.student != other.student and one.sample == other.sample == 0 and other.answer
+        if one.question != other.question or not one.answer or not (tries or strangers):
+            continue
+        alike = one.answer == other.answer
+        outcome = {(1, 1): 0, (1, 0): 1, (0, 1): 2}.get((one.right, other.right), 3 if alike else 4)
+        found.setdefault((one.student, other.student), [0] * 5)[outcome] += 1
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_database_counts_pairs_as_one_would_by_hand_in_one_go_or_in_several(store, seed: int):
+    rng = Random(seed)
+    asked = [(q, name, sample) for q in "xyz" for name in "abc" for sample in range(3)]
+    rng.shuffle(asked)
+    replies = [reply(name, rng.choice(["4", "5", "6", ""]), sample=n, question=q) for q, name, n in asked]
+    counted: dict[tuple[str, str], list[int]] = {}
+    after = 0
+    for begin in range(0, len(replies), 10):
+        store.replies.add(replies[begin : begin + 10])
+        for whose, one in pairs(store, after).items():
+            parts = (one.both, one.first_only, one.second_only, one.same_mistake, one.other_mistake)
+            counted[whose] = [sum(two) for two in zip(counted.get(whose, [0] * 5), parts, strict=True)]
+        after = store.replies.newest()
+    assert counted == slowly(replies)
