@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from studium.cli.options import JsonOption, WorkspaceOption
-from studium.cli.output import write, write_json
+from studium.cli.output import note, write, write_json
 from studium.cli.train_folders import RunName, the_run
+from studium.errors import StudiumError
 
 if TYPE_CHECKING:
     from studium.train.run_folder import RunFolder
@@ -21,6 +22,8 @@ _NO_METRICS = ("step", "seconds", "validation")
 def register(app: typer.Typer) -> None:
     """Add the commands to `studium train`."""
     app.command("watch")(watch)
+    app.command("why")(why)
+    app.command("report")(report)
 
 
 def watch(
@@ -95,3 +98,78 @@ def _event(event: Mapping[str, Any]) -> str:
     action = f" ({event['action']})" if "action" in event else ""
     step = f" step {event['step']}" if "step" in event else ""
     return f"{at}{step} {event['kind']}: {said}{action}".rstrip(": ")
+
+
+def why(
+    name: RunName,
+    step: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The step; else the highest spike.")
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="So many rows are shown.")] = 5,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Name the rows behind a spike, those first whose loss is furthest above what it mostly is, with their text.
+
+    Example: studium train why sft-sorting --step 120
+    """
+    from studium.train.spikes import spikes, suspects
+
+    folder = the_run(name, workspace)
+    highest = spikes(folder)
+    if step is None and not highest:
+        write(f"{name}: no step stands out; --step N shows the rows of any\n")
+        return
+    chosen = step or highest[0].step
+    texts = _texts(folder)
+    found = [
+        {"row": one.row_id, "loss": one.loss, "usual": one.usual, **texts.get(one.row_id, {})}
+        for one in suspects(folder, chosen)[:rows]
+    ]
+    if json:
+        write_json({"run": name, "step": chosen, "spikes": highest, "rows": found})
+        return
+    for one in highest:
+        mark = "*" if one.step == chosen else " "
+        write(f"{mark} step {one.step}: {one.metric} {one.value:.4g}, usually {one.usual:.4g}\n")
+    write(f"rows of step {chosen}:\n")
+    for one in found:
+        usual = "met once" if one["usual"] is None else f"usually {one['usual']:.4g}"
+        write(f"{one['loss']:10.4g}  {one['row']}  ({usual})\n")
+        if "prompt" in one:
+            write(f"{'':12}{one['source']}: {one['prompt'][:200]!r} -> {one['reply'][:200]!r}\n")
+
+
+def _texts(folder: "RunFolder") -> dict[str, dict[str, str]]:
+    """Return the run's rows as text by id, made or read again from its recipe."""
+    from studium.train.data import rows_of
+    from studium.train.recipe_file import FILE_NAME, read_told
+
+    recipe = read_told(folder.path / FILE_NAME, str(folder.told().get("stage", ""))).recipe
+    try:
+        rows = [*rows_of(recipe.data), *rows_of(recipe.replay.data)]
+    except StudiumError as error:
+        note(f"the rows' text cannot be shown: {error.happened}")
+        return {}
+    return {
+        row.id: {
+            "prompt": row.messages[-1].content,
+            "reply": row.prefix + (row.completion or "(drawn)"),
+            "source": row.source,
+        }
+        for row in rows
+    }
+
+
+def report(name: RunName, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """Write a run's report.md with its curves, and say where.
+
+    Example: studium train report sft-sorting
+    """
+    from studium.train.report import write_report
+
+    path = write_report(the_run(name, workspace))
+    if json:
+        write_json({"run": name, "report": path, "curves": sorted(path.parent.glob("*.svg"))})
+    else:
+        write(f"{path}\n")

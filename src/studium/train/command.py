@@ -15,6 +15,7 @@ from studium.train.course import Checkpoint
 from studium.train.forecast import shape_of
 from studium.train.preflight.checking import preflight
 from studium.train.recipe_file import FILE_NAME, Told, read_told
+from studium.train.report import write_report
 from studium.train.run_folder import RunFolder, State, Status
 from studium.train.stages.catalogue import stage as stage_named
 from studium.train.surroundings import choose_threads, quiet
@@ -70,7 +71,9 @@ def _trained(told: Told, run: RunFolder, say: Log) -> Checkpoint:
     run.append("events.jsonl", {"kind": "threads", "at": time.time(), **threads._asdict()})
     say(f"{threads.threads} thread{'s' if threads.threads > 1 else ''}: {threads.why}")
     preflight(told, run, say)
-    return stage_named(told.stage).run(told.recipe, run, say)
+    checkpoint = stage_named(told.stage).run(told.recipe, run, say)
+    write_report(run)
+    return checkpoint
 
 
 def _failed(run: RunFolder, why: str) -> None:

@@ -105,23 +105,23 @@ class Course:
 
     def allow(self, metrics: Mapping[str, float]) -> bool:
         """Let the watchers see a step before it changes weights; say whether it may."""
-        return self._heed(self.watchers.look(self.step, metrics))
+        return self._heed(self.watchers.look(self.step, metrics), self.step + 1)
 
-    def _heed(self, alarm: Alarm | None) -> bool:
+    def _heed(self, alarm: Alarm | None, step: int) -> bool:
         """Write down an alarm and what is done about it; say whether the step at work may change weights."""
         if alarm is None:
             return True
         self.folder.append(
             "events.jsonl",
             {
-                "step": self.step,
+                "step": step,
                 "kind": alarm.kind,
                 "advice": alarm.advice,
                 "action": alarm.action,
                 "at": time.time(),
             },
         )
-        self.say(f"step {self.step}: {alarm.advice} ({alarm.action})")
+        self.say(f"step {step}: {alarm.advice} ({alarm.action})")
         if alarm.action is Action.STOP:
             self.stopping, self.halted = alarm.advice, True
         if alarm.action is Action.LOWER:
@@ -150,7 +150,7 @@ class Course:
         if done.rows:
             rows = [[one.row_id, round(one.loss, 5)] for one in done.rows]
             self.folder.append("rows.jsonl", {"step": self.step, "rows": rows})
-        self._heed(self.watchers.look_back(self.step, done.metrics))
+        self._heed(self.watchers.look_back(self.step, done.metrics), self.step)
         if now - self._shown >= SHOW_EVERY_S or self.step == self.steps:
             self._shown = now
             self._show(done.metrics)
@@ -159,7 +159,7 @@ class Course:
         """Write down a validation; say whether it is the best so far."""
         self.folder.append("metrics.jsonl", {"step": self.step, "validation": dict(scores)})
         score = scores["score"]
-        self._heed(self.watchers.validated(self.step, scores))
+        self._heed(self.watchers.validated(self.step, scores), self.step)
         better = self.best is None or score > self.best
         self.best, self.stale = (score, 0) if better else (self.best, self.stale + 1)
         return better

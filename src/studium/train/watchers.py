@@ -188,8 +188,8 @@ class Watchers:
                 )
 
     def _reward_collapsed(self) -> Iterator[Alarm]:
-        recent = self._seen["reward"][-10:]
-        if len(recent) < 10:
+        recent = self._seen["reward"][-20:]
+        if len(recent) < 20:
             return
         now, spread = _usual(recent)
         best = self._best_reward = max(now, self._best_reward if self._best_reward is not None else now)

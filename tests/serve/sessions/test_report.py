@@ -8,6 +8,7 @@ import pytest
 from tests.serve.sessions.house import house, says
 
 from studium.errors import BadRequest
+from studium.evals.charts import Bar, bar_chart, line_under_limit
 from studium.fleet.simulate import POLICIES, parse_trace, simulate
 from studium.records.runs import StudentRun
 from studium.records.scheduling import Priority
@@ -20,7 +21,6 @@ from studium.records.sessions import (
     SessionSummary,
     Turn,
 )
-from studium.serve.sessions.charts import Bar, bar_chart, line_under_limit
 from studium.serve.sessions.ledger import read_ledger
 from studium.serve.sessions.report import held_at_once, report_page, write_report
 from studium.serve.sessions.trace import trace_lines

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
 
+from studium.evals.charts import Bar, bar_chart
 from studium.evals.intervals import Interval
 from studium.serve.comparison.measure import ADAPTIVE, Outcome, Total, paired_points
-from studium.serve.sessions.charts import Bar, bar_chart
 from studium.serve.sessions.report import STYLE
 
 COLUMNS = (

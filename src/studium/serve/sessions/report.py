@@ -8,9 +8,9 @@ from html import escape
 from itertools import groupby
 from statistics import fmean
 
+from studium.evals.charts import Bar, bar_chart, line_under_limit
 from studium.evals.intervals import wilson
 from studium.records.sessions import CycleSummary, SessionRun, SessionSummary
-from studium.serve.sessions.charts import Bar, bar_chart, line_under_limit
 from studium.serve.sessions.folder import SessionFolder, write_whole
 from studium.serve.sessions.ledger import Ledger
 from studium.store.store import timestamp

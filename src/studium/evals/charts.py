@@ -1,15 +1,20 @@
-"""Three small charts as inline SVG: bars, bars of two parts, and a line under a limit. No library, no script.
+"""Four small charts as SVG: bars, bars of two parts, a line under a limit, and a curve. No library, no script.
 
 Every value is also readable without the drawing: as a tooltip (`title`) on its mark.
 """
 
 from collections.abc import Sequence
 from html import escape
+from statistics import fmean
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 720, 220
 LEFT, BOTTOM, TOP = 64, 34, 12
 MOST_LABELS = 16
+_STYLE = (
+    "text{font:12px sans-serif;fill:#444}polyline{fill:none;stroke-width:1.5}"
+    ".line{stroke:#2060a0}.faint{stroke:#b8cce0;stroke-width:1}"
+)
 
 
 class Bar(NamedTuple):
@@ -53,6 +58,63 @@ def line_under_limit(
             f'<circle cx="{x:.1f}" cy="{_y(value, top):.1f}" r="3"><title>{escape(title)}</title></circle>'
         )
     return _frame(marks, list(zip(xs, labels, strict=True)), top, f"{unit}, dashed: the limit")
+
+
+def curve(points: Sequence[tuple[float, float]], name: str, *, smoothed: bool = False) -> str:
+    """Return a picture of its own, not for a page: values over steps, from their least to their most.
+
+    `smoothed` draws the values light and their running mean (a fiftieth of the curve) over them.
+    """
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    low, high = min(ys, default=0.0), max(ys, default=1.0)
+    span, width = (high - low) or 1.0, (max(xs, default=1.0) - min(xs, default=0.0)) or 1.0
+    left = min(xs, default=0.0)
+
+    def place(x: float, y: float) -> str:
+        return (
+            f"{LEFT + (x - left) / width * (WIDTH - LEFT - 8):.1f},"
+            f"{TOP + (HEIGHT - BOTTOM - TOP) * (1 - (y - low) / span):.1f}"
+        )
+
+    thinned = _thinned(points)
+    lines = [
+        f'<polyline class="{"faint" if smoothed else "line"}" points="{" ".join(place(*one) for one in thinned)}"/>'
+    ]
+    if smoothed:
+        means = _thinned(list(zip(xs, _running(ys), strict=True)))
+        lines.append(f'<polyline class="line" points="{" ".join(place(*one) for one in means)}"/>')
+    marks = [
+        f'<text x="{LEFT - 6}" y="{float(place(left, y).split(",")[1]) + 4:.1f}" text-anchor="end">{_number(y)}</text>'
+        for y in (low, (low + high) / 2, high)
+    ]
+    ends = [(LEFT, "start", left), (WIDTH - 8, "end", left + width)]
+    steps = [
+        f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="{anchor}">{step:,.0f}</text>'
+        for x, anchor, step in ends
+    ]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+            f"<title>{escape(name)}</title><style>{_STYLE}</style>",
+            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+            *lines,
+            *marks,
+            *steps,
+            f'<text x="{LEFT}" y="{HEIGHT - 4}">{escape(name)} over steps</text></svg>\n',
+        ]
+    )
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """Return at most as many points as a picture is wide, the last one among them."""
+    every = -(-len(points) // WIDTH) or 1
+    return [*points[::every], *points[-1:]]
+
+
+def _running(values: Sequence[float]) -> list[float]:
+    """Return the mean of a fiftieth of the values up to each, at least five."""
+    window = max(5, len(values) // 50)
+    return [fmean(values[max(0, at - window + 1) : at + 1]) for at in range(len(values))]
 
 
 def _frame(marks: Sequence[str], labels: Sequence[tuple[float, str]], top: float, legend: str) -> str:
