@@ -7,7 +7,7 @@ what a caller typed. `configure_logging` is called once, by the command that sta
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import IO, TypeVar
 
@@ -96,7 +96,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self._families: list[Counter | Histogram] = []
-        self._readings: list[Callable[[], None]] = []
 
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
         """Make a counter; by custom its name ends in `_total`."""
@@ -112,14 +111,8 @@ class Metrics:
         """Make a histogram with these upper bounds."""
         return self._keep(Histogram(name, help, labels, bounds))
 
-    def before_render(self, reading: Callable[[], None]) -> None:
-        """Call `reading` before each rendering, to bring gauges up to date. It must not block."""
-        self._readings.append(reading)
-
     def render(self) -> bytes:
         """Return everything in the Prometheus text format."""
-        for reading in self._readings:
-            reading()
         lines: list[str] = []
         for family in self._families:
             lines += [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.kind}"]

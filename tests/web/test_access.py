@@ -1,6 +1,7 @@
 """Keys, and who is let in where there are none."""
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from studium.config.schema import ServerConfig
 from studium.errors import ConfigurationError
@@ -98,7 +99,9 @@ def test_a_variable_without_a_usable_key_is_refused(value):
 
 
 def test_with_a_key_any_address_may_be_served():
-    assert gate_of(ServerConfig(host="0.0.0.0", api_keys_env="STUDIUM_API_KEYS"), ENVIRONMENT).has_keys
+    gate = gate_of(ServerConfig(host="0.0.0.0", api_keys_env="STUDIUM_API_KEYS"), ENVIRONMENT)
+    headers = {"Authorization": "Bearer first-secret"}
+    assert gate.admit(make_mocked_request("GET", "/", headers=headers)).startswith("key-")
 
 
 def test_loopback_is_a_matter_of_addresses_not_of_spelling():

@@ -70,7 +70,7 @@ def kept(
 
 def verified(answer: KeptAnswer, domain: Domain | None) -> list[Grade]:
     """Return what the question's domain can check of each member's reply and of the answer; nothing where it cannot."""
-    if not isinstance(domain, ChecksQuestions):
+    if domain is None or not isinstance(domain, ChecksQuestions):
         return []
     scores = {
         one.student: domain.check(answer.question, one.text)
@@ -96,7 +96,7 @@ def repeated(
     again = {one.student for one in members if one.sample}
     if answer.strategy != "everyone":
         members = [one for one in members if one.student in again]
-    if len(members) < 2 or not isinstance(domain, ChecksQuestions):
+    if len(members) < 2 or domain is None or not isinstance(domain, ChecksQuestions):
         return []
     found = [(one, domain.check(query.question, one.text)) for one in members]
     if all(score is None for _, score in found):

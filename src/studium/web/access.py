@@ -30,11 +30,6 @@ class Gate:
         """`keys` maps a key's name in logs to the key; empty where none are configured."""
         self._keys = {name: key.encode() for name, key in keys.items()}
 
-    @property
-    def has_keys(self) -> bool:
-        """Whether callers must show a key."""
-        return bool(self._keys)
-
     def admit(self, request: web.BaseRequest) -> str:
         """Return the name of the caller's key, "" where none is needed. Raises Refused (401 or 403)."""
         if self._keys:
