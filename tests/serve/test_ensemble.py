@@ -1,7 +1,7 @@
 """The one door, on scripted students: who was asked, what was said, and what is raised."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -183,13 +183,40 @@ async def test_the_caller_may_name_the_students():
     assert "short_handed" in answer.flags
 
 
+SLOW = ModelScript(default=("x " * 50,), first_token_s=30.0)
+
+
 async def test_closing_the_stream_stops_the_students():
-    slow = ModelScript(default=("x " * 50,), first_token_s=30.0)
-    async with ensemble({"a": slow, "b": slow}) as team:
+    async with ensemble(dict.fromkeys("abcd", SLOW)) as team:
         stream = team.stream(ask())
         await anext(stream)
+        waiting = asyncio.create_task(anext(stream))
+        await until(calls)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
         await stream.aclose()
-        assert not [task for task in asyncio.all_tasks() if "_ask_student" in repr(task)]
+        assert not calls()
+
+
+async def test_a_question_to_one_student_that_is_cancelled_gives_its_seat_back():
+    async with ensemble({"a": SLOW}) as team:
+        asking = asyncio.create_task(team.answer(ask(model="a")))
+        student, fleet = team.team.student("a"), team._fleet
+        await until(lambda: fleet.wait_bound_s(student) > 0 and fleet.residency.resident())
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert fleet.wait_bound_s(student) == 0.0
+
+
+def calls() -> list[Any]:
+    return [task for task in asyncio.all_tasks() if "_tell_call" in repr(task)]
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.005)
 
 
 async def test_embeddings_without_a_model_for_them_are_a_clear_error():
