@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from studium.domains.catalogue import domain as domain_named
+from studium.domains.catalogue import trusted as domain_named
 from studium.domains.protocol import Domain, Problem, Split, ThinksAloud, make_split
 from studium.errors import BadRequest, ConfigurationError
 from studium.records.messages import Message
@@ -158,7 +158,7 @@ def _row(line: Mapping[str, Any], place: str, source: Source) -> Row:
             messages=turns,
             completion=_text(line.get("completion", line.get("chosen", ""))),
             prefix=_text(line.get("prefix", "")),
-            problem=Problem(**line["problem"]) if line.get("problem") else None,
+            problem=_problem(line["problem"]) if line.get("problem") else None,
             step=line.get("step"),
             ends=bool(line.get("ends", True)),
             weight=float(line.get("weight", 1.0)),
@@ -170,6 +170,10 @@ def _row(line: Mapping[str, Any], place: str, source: Source) -> Row:
             f"{place}: {error}",
             expected="'prompt' or 'messages' [{role, content}], and 'completion', as text",
         ) from error
+
+
+def _problem(value: Mapping[str, Any]) -> Problem:
+    return Problem(**{**value, "steps": tuple(value["steps"])})
 
 
 def _text(value: object) -> str:

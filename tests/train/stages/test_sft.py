@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from studium.errors import ConfigurationError
-from studium.train.config import Lora, Optimiser, Replay, Source, Validation
+from studium.train.config import Lora, Optimiser, Replay, Source, Validation, Watch
 from studium.train.course import Checkpoint
 from studium.train.data import rows_of
 from studium.train.given import Outset
@@ -227,7 +227,9 @@ def test_the_best_weights_by_validation_are_kept(tmp_path):
     """A rate that ruins the model: what validated best is the result, not what came last."""
     ruinous = Optimiser(rate=0.1, warmup_steps=1000)
     validation = Validation(every_steps=5, problems=12, data=(OLD,))
-    options = recipe(optimiser=ruinous, steps=50, max_tokens=96, validation=validation)
+    options = recipe(
+        optimiser=ruinous, steps=50, max_tokens=96, validation=validation, watch=Watch(act="advise")
+    )
     made = train(options, tmp_path / "run")
     scores = [line["validation"]["score"] for line in steps(tmp_path / "run") if "validation" in line]
     assert made.ended.best == max(scores)
