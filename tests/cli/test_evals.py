@@ -108,6 +108,26 @@ def test_what_cannot_be_asked_is_refused_before_anything_is(
     assert not list(tmp_path.glob("runs/*"))
 
 
+def test_a_dry_run_says_what_would_be_asked_and_asks_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = (
+        "--model",
+        "critic",
+        "--domain",
+        "moderation",
+        "--problems",
+        "5",
+        "--samples",
+        "4",
+        "--dry-run",
+    )
+    assert run(["eval", "run", *arguments, "--json", "--workspace", str(tmp_path)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["tries"], told["temperature"]) == (20, 0.7)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_without_a_model_is_named_with_what_was_looked_for(tmp_path: Path):
     with pytest.raises(BadRequest, match=r"holds no model.gguf; a checkpoint folder"):
         model_file(str(tmp_path))
@@ -124,3 +144,48 @@ def test_suites_are_frozen_by_command(tmp_path: Path, capsys: pytest.CaptureFixt
     told = json.loads(capsys.readouterr().out)
     assert (told["suite"], told["problems"]) == ("mine", 3)
     assert told["sha256"] in out.read_text().splitlines()[0]
+
+
+JUDGES = """
+models:
+  pupil: {resident_bytes: 8000000, default: "It stands in a book that I do not have"}
+  biased: {resident_bytes: 8000000, default: "A", json_answer: '{"verdict": "A"}'}
+  undecided: {resident_bytes: 8000000, default: "cannot tell", json_answer: '{"verdict": "cannot tell"}'}
+"""
+
+
+@pytest.mark.parametrize(
+    ("judge", "scored", "share"),
+    [("biased", 0, None), ("undecided", 1, 1.0), ("", 1, 0.0)],
+    ids=["prefers a place", "finds them equal", "no judge"],
+)
+def test_a_judges_word_counts_where_both_orders_agree(
+    tmp_path: Path, judge: str, scored: int, share: float | None, capsys: pytest.CaptureFixture[str]
+):
+    script, file, config = tmp_path / "script.yaml", tmp_path / "mine.jsonl", tmp_path / "studium.yaml"
+    script.write_text(JUDGES)
+    names = ("pupil", "biased", "undecided")
+    shape = "engine: scripted, context_tokens: 4096"
+    models = [f'  - {{name: {name}, source: "{script}#{name}", {shape}}}' for name in names]
+    students = [f"  - {{name: {name}}}" for name in names]
+    config.write_text(
+        "\n".join(["models:", *models, "students:", *students, f"workspace: {tmp_path / 'ws'}"])
+    )
+    file.write_text('{"question": "Who wrote Hamlet?", "answer": "Shakespeare wrote Hamlet"}\n')
+    chosen = ("--judge", judge) if judge else ()
+    arguments = [
+        "eval",
+        "run",
+        "--config",
+        str(config),
+        "--model",
+        "pupil",
+        "--file",
+        str(file),
+        "--json",
+        *chosen,
+    ]
+    assert run(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["asked"], told["scored"], told["not_scored"]) == (1, scored, 1 - scored)
+    assert figure(told, "judged" if judge else "accuracy")["value"] == share

@@ -71,6 +71,7 @@ def run(
     ] = "",
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the folder in runs/.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, max=3600.0, help="Seconds for one answer.")] = 60.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be asked.")] = False,
     config: ConfigOption = None,
     workspace: WorkspaceOption = None,
     memory_budget: MemoryBudgetOption = None,
@@ -101,6 +102,9 @@ def run(
             try_next="leave --judge out",
         )
     choice = Choice(model, timeout, judge, perplexity="perplexity" in more)
+    if dry_run:
+        _announce(choice, items, what, samples, drawn, json)
+        return
     told = asyncio.run(_run(given, choice, items, what, samples, drawn, more, name))
     _show(told, json)
 
@@ -204,6 +208,20 @@ def _names(domains: list[str]) -> tuple[str, ...]:
     from studium.domains.catalogue import skills
 
     return tuple(dict.fromkeys(domains)) or tuple(skills())
+
+
+def _announce(
+    choice: "Choice", items: list["Item"], what: Json, samples: int, temperature: float, as_json: bool
+) -> None:
+    judged = sum(item.problem is None for item in items) * samples * 2 if choice.judge else 0
+    told = {"model": choice.model, "items": what, "tries": len(items) * samples, "temperature": temperature}
+    told |= {"judge_calls_at_most": judged, "references": len(items) if choice.perplexity else 0}
+    if as_json:
+        write_json(told)
+        return
+    write(f"{_what(what)}: {len(items)} problems, {told['tries']} questions to {choice.model}\n")
+    if judged:
+        write(f"at most {judged} questions to the judge {choice.judge}\n")
 
 
 def _check_metrics(names: list[str]) -> None:
