@@ -67,7 +67,7 @@ def test_a_program_meets_its_fate(program: str, fate: Fate, exit_code: int | Non
 def test_the_processor_time_is_limited_even_where_the_signal_is_ignored(prelude: str, backend: Backend):
     outcome = run_in(backend, f"{prelude}\nwhile True: pass", "", Limits(cpu_s=1, wall_s=60.0))
     assert outcome.fate is Fate.TIME
-    assert 0.9 < outcome.cpu_s < 3.0
+    assert 0.5 < outcome.cpu_s < 3.0  # as the kernel reckons it, which is not exact
 
 
 def test_output_up_to_the_limit_is_kept_and_one_byte_more_is_too_much(backend: Backend):
@@ -135,6 +135,48 @@ def test_a_sandbox_that_dies_is_replaced(backend: Backend):
     with pytest.raises(Broken, match="the sandbox is gone"):
         box.run("print(1)", "", Limits())
     assert run_in(backend, "print(2)").stdout == "2\n"
+
+
+def test_a_program_inherits_nothing_from_a_process_with_many_open_files(backend: Backend):
+    """The socket that the sandbox obeys once kept its high number, and was left open below the walls."""
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(300)]
+    try:
+        outcome = Box(backend).run(
+            "import os\nfor d in range(3, 1000):\n    try: print(os.fstat(d))\n    except OSError: pass",
+            "",
+            Limits(),
+        )
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    assert (outcome.fate, outcome.stdout) == (Fate.DONE, "")
+
+
+def test_an_interrupted_run_leaves_no_process_behind(backend: Backend, monkeypatch: pytest.MonkeyPatch):
+    started: list[Box] = []
+
+    def interrupted(box: Box, *_: object) -> Outcome:
+        started.append(box)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Box, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_in(backend, "print(1)")
+    assert started[0]._process.returncode is not None
+
+
+def test_landlock_is_taken_where_there_is_no_bubblewrap(monkeypatch: pytest.MonkeyPatch):
+    if run_in(backends()[1], "print(1)").fate is not Fate.DONE:
+        pytest.skip("this kernel has no Landlock")
+    sandbox._BOXES.close()  # one that has started would be taken again
+    monkeypatch.setenv("PATH", "/nowhere")
+    sandbox.available.cache_clear()
+    try:
+        chosen, found = sandbox.available()
+    finally:
+        sandbox.available.cache_clear()
+    assert chosen is not None
+    assert (chosen.name, found) == ("landlock", "landlock; no bubblewrap: not installed")
 
 
 def test_closing_a_sandbox_ends_the_program_in_it(backend: Backend):

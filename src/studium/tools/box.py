@@ -12,6 +12,8 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from selectors import EVENT_READ, DefaultSelector
 
@@ -128,19 +130,20 @@ class Boxes:
         self._idle: list[Box] = []
         os.register_at_fork(after_in_child=self._forget)
 
-    def take(self, backend: Backend) -> Box:
-        """Return an idle box, else start one. Raises Broken."""
-        with self._lock:
-            for box in self._idle:
-                if box.backend == backend:
-                    self._idle.remove(box)
-                    return box
-        return Box(backend)
+    @contextmanager
+    def taken(self, backend: Backend) -> Iterator[Box]:
+        """Lend a box, an idle one where there is one. Raises Broken.
 
-    def put_back(self, box: Box) -> None:
-        """Keep a box for the next program, or end it where it was used up or enough wait."""
+        It is kept for the next program unless it was used up, enough wait, or the borrower was interrupted.
+        """
+        box = self._idle_one(backend) or Box(backend)
+        try:
+            yield box
+        except BaseException:
+            box.close()
+            raise
         with self._lock:
-            kept = box.usable and sum(one.backend == box.backend for one in self._idle) < MOST_IDLE
+            kept = box.usable and sum(one.backend == backend for one in self._idle) < MOST_IDLE
             if kept:
                 self._idle.append(box)
         if not kept:
@@ -152,6 +155,14 @@ class Boxes:
             ended, self._idle = self._idle, []
         for box in ended:
             box.close()
+
+    def _idle_one(self, backend: Backend) -> Box | None:
+        with self._lock:
+            for box in self._idle:
+                if box.backend == backend:
+                    self._idle.remove(box)
+                    return box
+        return None
 
     def _forget(self) -> None:
         self._lock, self._idle = threading.Lock(), []

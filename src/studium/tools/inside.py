@@ -24,6 +24,7 @@ from studium.tools.walls import MEMORY_EXIT, Limits, put_up
 
 _STOP = b"stop"
 _LONGEST_MESSAGE_BYTES = 4096
+_MOST_DESCRIPTORS = 256
 # What small programs commonly import: loaded once here, instead of in every run.
 _COMMON = (
     *("abc", "array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
@@ -33,7 +34,9 @@ _COMMON = (
 
 
 def main() -> None:
-    control = socket.socket(fileno=int(sys.argv[1]))
+    # Under the lowest number, so that what a program must not inherit is known to lie below `_MOST_DESCRIPTORS`.
+    control = socket.socket(fileno=os.dup(int(sys.argv[1])))
+    os.close(int(sys.argv[1]))
     settings = json.loads(sys.argv[2])
     for name in _COMMON:
         import_module(name)

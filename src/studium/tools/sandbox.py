@@ -55,13 +55,10 @@ def run_in(backend: Backend, program: str, stdin: str = "", limits: Limits | Non
     reason = ""
     for _ in range(2):
         try:
-            box = _BOXES.take(backend)
-            outcome = box.run(program, stdin, limits or Limits())
+            with _BOXES.taken(backend) as box:
+                return box.run(program, stdin, limits or Limits())
         except Broken as broken:
             reason = str(broken)
-            continue
-        _BOXES.put_back(box)
-        return outcome
     return Outcome(Fate.REFUSED, reason=reason)
 
 
