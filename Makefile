@@ -21,7 +21,7 @@ FILES := src tests benchmarks
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: run test check fast format dev students lock clean help
+.PHONY: run test check fast format dev students proving-ground lock clean help
 
 help:
 	@echo "make run [PORT=8400] [ARGS=...]  start Studium on this machine"
@@ -30,6 +30,7 @@ help:
 	@echo "make format                      write the format that check wants"
 	@echo "make dev                         the environment with everything, training included"
 	@echo "make students                    train the embedded students from nothing"
+	@echo "make proving-ground              every training stage on three drills, in under two hours"
 	@echo "make lock                        write the locked dependencies anew"
 	@echo "make clean                       remove environments and caches, not your workspace"
 
@@ -109,6 +110,9 @@ torch:
 LOCK_BEFORE ?= $(shell date -u -d '-4 days' +%Y-%m-%d 2>/dev/null || date -u -v-4d +%Y-%m-%d)
 COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links --exclude-newer $(LOCK_BEFORE)
+
+proving-ground: $(DEV)
+	$(BIN)/python -m benchmarks.proving_ground $(ARGS)
 
 lock:
 	$(PYTHON) -m venv .venv-lock

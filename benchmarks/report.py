@@ -53,10 +53,14 @@ def run(name: str, about: str, measure: Callable[[bool], Report]) -> None:
     parser.add_argument("--quick", action="store_true", help="under a minute; the figures are rough")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     options = parser.parse_args()
-    report = measure(options.quick)
     command = f"python -m benchmarks.{name}" + (" --quick" if options.quick else "")
+    emit(name, measure(options.quick), command=command, as_json=options.json)
+
+
+def emit(name: str, report: Report, *, command: str, as_json: bool) -> None:
+    """Print a report in the one form, for a program or for people."""
     result = {"name": name, "command": command, "commit": commit(), "machine": machine(), **asdict(report)}
-    if options.json:
+    if as_json:
         print(json.dumps(result, indent=1))
         return
     print(f"{command}   ({result['commit']}; {result['machine']})\n")

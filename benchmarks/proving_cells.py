@@ -1,0 +1,319 @@
+"""The proving ground's cells: a student of 0.18 million parameters, trained stage by stage by the product's own stages.
+
+A base knows drills of up to four steps and none of six: that is the hard set, up to four steps is the old skill. Every
+rung is a stage of Studium with a recipe that stands here, begun from the rung below it; what each knows is measured
+on problems no rung was trained on or chosen by (`measure`). A cell that is done is not done again.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from studium.domains.catalogue import domain as domain_named
+from studium.domains.protocol import Problem, Split, make_split
+from studium.train.config import Optimiser, Replay, Source, Validation
+from studium.train.course import Checkpoint
+from studium.train.data import problems_of, rows_of
+from studium.train.models import Loaded, load, save, wrapped
+from studium.train.preferences.maker import Making, make
+from studium.train.preferences.pairs import write_pairs
+from studium.train.rl.options import Draws
+from studium.train.rl.rewards import StepVerified
+from studium.train.rl.rollouts import Drawing, Roller
+from studium.train.rl.samplers import ModelSampler
+from studium.train.rows import with_completion
+from studium.train.run_folder import RunFolder
+from studium.train.solving import Solver
+from studium.train.stages.catalogue import stage
+from studium.train.students.pretraining import Schedule, Shape, new_model, train
+from studium.train.students.stream import Mixture, Share, Stream
+from studium.train.tokenizer import train_tokenizer
+
+OLD_LEVELS, HARD_LEVEL = (1, 2, 3, 4), 6
+SHAPE = Shape(width=64, layers=3, heads=4, inner=192, vocabulary=0, context_tokens=512)
+REPLY_TOKENS, STEP_TOKENS = 160, 40
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything: the full size, or one of minutes for tests."""
+
+    base_steps: int = 900
+    sft_steps: int = 300
+    rlvr_steps: int = 150
+    dpo_steps: int = 100
+    srl_steps: int = 150
+    problems: int = 400
+    traces: int = 64
+    prompts: int = 5000
+    old_rows: int = 4000
+    pairs_prompts: int = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a model knows: counts of problems whose every step was right (old: of which the answer was)."""
+
+    asked: int
+    hard: int
+    hard_sampled: int
+    hard_answer: int
+    pass_at_8: int
+    pass_asked: int
+    old: int
+    old_sampled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """One domain and seed, with its folder; methods make the rungs. `processor_s` of each is in its result."""
+
+    domain: str
+    seed: int
+    folder: Path
+    size: Size
+
+    def base(self) -> Path:
+        """Train the base from nothing on the old levels; return its folder."""
+        return self._once("base", self._train_base)
+
+    def sft(self, name: str = "sft", start: str = "base") -> Path:
+        """Teach a few traces of the hard set, half of every batch old skills."""
+        return self._stage(
+            name, "sft", start, data=(self._traces(),), batch=48, steps=self.size.sft_steps, rate=2e-3
+        )
+
+    def rlvr(self, name: str = "rlvr", start: str = "sft", **options: Any) -> Path:
+        """Reward every step the domain verifies, on fresh prompts."""
+        return self._stage(
+            name,
+            "rlvr",
+            start,
+            data=(self._source(rows=self.size.prompts, teach="step-prompts", seed=self.seed + 100),),
+            reward="steps",
+            steps=self.size.rlvr_steps,
+            rate=1e-3,
+            draws=Draws(each=8, most_tokens=STEP_TOKENS),
+            **options,
+        )
+
+    def random_rewards(self) -> Path:
+        """The control: the same steps with rewards that know nothing."""
+        return self.rlvr("random", control="random")
+
+    def srl(self, name: str = "srl", start: str = "sft", **options: Any) -> Path:
+        """Reward likeness to the expert's next step, on the traces SFT saw."""
+        return self._stage(
+            name,
+            "srl",
+            start,
+            data=(self._source(rows=self.size.traces, teach="step-prompts", seed=self.seed),),
+            steps=self.size.srl_steps,
+            rate=1e-3,
+            draws=Draws(each=8, most_tokens=STEP_TOKENS),
+            **options,
+        )
+
+    def dpo(self, name: str = "dpo", start: str = "rlvr") -> Path:
+        """Prefer right own steps to wrong own ones, the right ones' likelihood added."""
+        pairs = self._pairs(name, start)
+        return self._stage(
+            name,
+            "dpo",
+            start,
+            data=(Source(file=str(pairs), rows=0),),
+            sft=1.0,
+            steps=self.size.dpo_steps,
+            rate=5e-4,
+            allow=("length-bias",),
+        )
+
+    def rejection_sampled(self) -> Path:
+        """The control: as many own steps as RLVR draws, the right ones learned by SFT."""
+        return self._stage(
+            "rejection",
+            "sft",
+            "sft",
+            data=(Source(file=str(self._kept_steps()), rows=0),),
+            batch=64,
+            steps=self.size.rlvr_steps,
+            rate=1e-3,
+        )
+
+    def result(self, name: str) -> dict[str, Any]:
+        """Return what a rung measured, measuring it if that was not done yet."""
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            path.write_text(
+                json.dumps(
+                    asdict(measure(load(str(self._checkpoint(name))), self.domain, self.size.problems))
+                )
+            )
+        return json.loads(path.read_text()) | {"seconds": self._seconds(name)}
+
+    # --- how --------------------------------------------------------------------------------------
+
+    def _stage(
+        self, name: str, kind: str, start: str, *, rate: float, batch: int = 32, **options: Any
+    ) -> Path:
+        code = stage(kind)
+        recipe = code.options(
+            model=str(self._checkpoint(start)),
+            seed=self.seed,
+            batch=batch,
+            max_tokens=REPLY_TOKENS,
+            optimiser=Optimiser(name="muon", rate=rate, warmup_steps=5),
+            replay=Replay(
+                0.5, (self._source(levels=OLD_LEVELS, rows=self.size.old_rows, seed=self.seed + 50),)
+            ),
+            validation=Validation(
+                every_steps=50,
+                problems=100,
+                data=(self._source(rows=100), self._source(levels=OLD_LEVELS, rows=100)),
+            ),
+            **options,
+        )
+
+        def carry_out() -> None:
+            made: Checkpoint = code.run(recipe, RunFolder(self.folder / name), lambda line: None)
+            assert made.folder is not None, made.ended
+
+        return self._once(name, carry_out)
+
+    def _once(self, name: str, work: Callable[[], None]) -> Path:
+        """Do what is not done yet, and note the processor seconds it took."""
+        noted = self.folder / f"{name}.seconds"
+        if not noted.exists():
+            began = time.process_time()
+            work()
+            noted.write_text(str(round(time.process_time() - began, 1)))
+        return self._checkpoint(name)
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.folder / name / "checkpoint"
+
+    def _seconds(self, name: str) -> float:
+        return float((self.folder / f"{name}.seconds").read_text())
+
+    def _source(
+        self, *, rows: int, levels: tuple[int, ...] = (HARD_LEVEL,), seed: int = 1, teach: str = "solutions"
+    ) -> Source:
+        return Source(domain=self.domain, levels=levels, rows=rows, seed=seed, teach=teach)
+
+    def _traces(self) -> Source:
+        return self._source(rows=self.size.traces, seed=self.seed)
+
+    def _train_base(self) -> None:
+        tokenizer = train_tokenizer(self._texts(), vocabulary_size=280)
+        shape = Shape(**{**asdict(SHAPE), "vocabulary": tokenizer.get_vocab_size()})
+        model = new_model(shape, seed=self.seed)
+        mixture = Mixture(
+            tuple(Share(self.domain, level, 1 + level / 2) for level in OLD_LEVELS), outside_weight=0.0
+        )
+        schedule = Schedule(self.size.base_steps, rows=24, length=128, long_factor=2, seed=self.seed)
+        train(model, Stream(mixture, tokenizer, seed=self.seed), schedule, say=lambda line: None)
+        save(Loaded(model, wrapped(tokenizer), "base", "Apache-2.0"), self._checkpoint("base"))
+
+    def _texts(self) -> Iterator[str]:
+        found, rng = domain_named(self.domain), Random(0)
+        for at in range(2000):
+            problem = make_split(found, rng, found.levels[at % len(found.levels)], Split.TRAIN)
+            yield problem.prompt
+            yield found.solution(problem)
+
+    def _pairs(self, name: str, start: str) -> Path:
+        path = self.folder / f"{name}-pairs.jsonl"
+        if not path.exists():
+            prompts = self._source(rows=self.size.pairs_prompts, teach="step-prompts", seed=self.seed + 200)
+            making = Making(
+                str(self._checkpoint(start)),
+                (prompts,),
+                candidates=8,
+                most_tokens=STEP_TOKENS,
+                seed=self.seed,
+            )
+            write_pairs(make(making).pairs, path)
+        return path
+
+    def _kept_steps(self) -> Path:
+        path = self.folder / "rejection.jsonl"
+        if path.exists():
+            return path
+        loaded = load(str(self._checkpoint("sft")))
+        sampler = ModelSampler(loaded.model, loaded.tokenizer)
+        roller = Roller(
+            sampler, loaded.tokenizer, StepVerified(), Drawing(8, most_tokens=STEP_TOKENS, at_line=True)
+        )
+        rows = rows_of([self._source(rows=self.size.prompts, teach="step-prompts", seed=self.seed + 100)])
+        chosen = Random(self.seed).sample(rows, min(len(rows), 32 * self.size.rlvr_steps))
+        with path.open("w") as out:
+            for group in roller.draw(chosen, seed=self.seed):
+                for text, reward in zip(group.texts, group.rewards, strict=True):
+                    if reward == 1.0:
+                        row = with_completion(group.row, text)
+                        kept = {
+                            "id": row.id,
+                            "prompt": row.messages[0].content,
+                            "prefix": row.prefix,
+                            "completion": text,
+                            "ends": row.ends,
+                            "licence": row.licence,
+                        }
+                        out.write(json.dumps(kept) + "\n")
+        return path
+
+
+def measure(loaded: Loaded, domain: str, number: int) -> Measured:
+    """Ask fresh problems of the hard level and of the old ones, greedily and at temperature 1."""
+    solver = Solver(ModelSampler(loaded.model, loaded.tokenizer), loaded.tokenizer, REPLY_TOKENS)
+    hard = problems_of(Source(domain=domain, levels=(HARD_LEVEL,), rows=number, seed=9), side=Split.FRESH)
+    old = problems_of(Source(domain=domain, levels=(3, 4), rows=number, seed=9), side=Split.FRESH)
+    eights = solver.solve(hard[: number // 4], each=8, temperature=1.0, seed=1)
+    greedy = [one for (one,) in solver.solve(hard)]
+    return Measured(
+        asked=number,
+        hard=sum(_all_right(one.problem, one.reply) for one in greedy),
+        hard_sampled=sum(
+            _all_right(one.problem, one.reply) for (one,) in solver.solve(hard, temperature=1.0, seed=2)
+        ),
+        hard_answer=sum(one.score == 1.0 for one in greedy),
+        pass_at_8=sum(any(_all_right(one.problem, one.reply) for one in eight) for eight in eights),
+        pass_asked=len(eights),
+        old=sum(_all_right(one.problem, one.reply) for (one,) in solver.solve(old)),
+        old_sampled=sum(
+            _all_right(one.problem, one.reply) for (one,) in solver.solve(old, temperature=1.0, seed=3)
+        ),
+    )
+
+
+def _all_right(problem: Problem, reply: str) -> bool:
+    """Say whether every step is right: one answer in ten is right by chance."""
+    return reply.strip() == domain_named(problem.domain).solution(problem)
+
+
+class Rung(NamedTuple):
+    """One cell of the table: its folder's name, and what makes it (with the rungs below it)."""
+
+    folder: str
+    make: Callable[[Ground], Path]
+
+
+LADDER = ("base", "sft", "rlvr", "dpo")
+RUNGS: Mapping[str, Rung] = {
+    "base": Rung("base", Ground.base),
+    "sft": Rung("sft", Ground.sft),
+    "rlvr": Rung("rlvr", Ground.rlvr),
+    "dpo": Rung("dpo", Ground.dpo),
+    "srl": Rung("srl", Ground.srl),
+    "srl, rlvr": Rung("srl-rlvr", lambda ground: ground.rlvr("srl-rlvr", "srl")),
+    "srl, rlvr, dpo": Rung("srl-rlvr-dpo", lambda ground: ground.dpo("srl-rlvr-dpo", "srl-rlvr")),
+    "rlvr alone": Rung("rlvr-alone", lambda ground: ground.rlvr("rlvr-alone", "base")),
+    "srl alone": Rung("srl-alone", lambda ground: ground.srl("srl-alone", "base")),
+    "dpo alone": Rung("dpo-alone", lambda ground: ground.dpo("dpo-alone", "base")),
+    "random rewards": Rung("random", Ground.random_rewards),
+    "rejection-sampled sft": Rung("rejection", Ground.rejection_sampled),
+}
