@@ -277,3 +277,14 @@ def test_the_numbers_of_refused_calls_are_the_kernels():
         compared = {name: numbers[1] for name, numbers in walls._REFUSED.items() if name in known}
         assert len(compared) > 60
         assert compared == {name: known[name] for name in compared}
+
+
+def test_the_doctor_says_which_sandbox_there_is():
+    from studium.cli.checks import State, code_sandbox
+
+    finding = code_sandbox()
+    chosen, found = sandbox.available()
+    assert finding.name == "sandbox"
+    assert finding.state is (State.OK if chosen else State.ABSENT)
+    assert found in finding.found
+    assert bool(finding.try_next) is (chosen is None)

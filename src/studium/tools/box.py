@@ -1,6 +1,6 @@
 """One started sandbox, and the few that are kept for the next program.
 
-Starting one costs 20 to 60 ms, a program in one that has started 3 ms. A box runs one program at a time and none
+A program in one that has started costs a twentieth of starting one (`python -m benchmarks.sandbox`). A box runs one program at a time and none
 sees what another did; one whose work folder was written to is thrown away.
 """
 
