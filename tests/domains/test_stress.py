@@ -1,5 +1,6 @@
 """The attacks find what they are meant to find, and let an honest check pass."""
 
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -99,3 +100,21 @@ def test_a_hedged_sum_is_no_answer(answer: str):
 )
 def test_a_plain_sum_is_read_however_it_is_said(answer: str):
     assert Arithmetic().extract(f"Answer: {answer}") == "105"
+
+
+class LikesEveryStep(Sums):
+    def verify_step(self, problem: Problem, done: Sequence[str], step: str) -> float | None:
+        return float(any(word in problem.steps for word in step.splitlines()))
+
+
+class KnowsNoStep(Sums):
+    def verify_step(self, problem: Problem, done: Sequence[str], step: str) -> float | None:
+        return 0.0
+
+
+def test_steps_are_attacked_where_a_domain_verifies_them():
+    fooled = {row.attack for row in stress(LikesEveryStep()).broken}
+    assert "step: the last one again" in fooled
+    assert "step: one left out" in fooled
+    assert {row.attack for row in stress(KnowsNoStep()).broken} == {"step: the right one"}
+    assert not [row for row in stress(Sums()).rows if row.attack.startswith("step")]

@@ -14,7 +14,9 @@ _ANSWER_LINE = re.compile(r"^[\s*_#>]*answer[\s*_]*[:=][\s*_]*(\S.*?)[\s*_]*$", 
 _BOXED = re.compile(r"\\boxed\{([^{}]+)\}")
 _ANSWER_IS = re.compile(r"\banswer is:?\s+(\S[^\n]*?)(?:\.\s|\.?$)", re.IGNORECASE | re.MULTILINE)
 _DECLINES = re.compile(r"\s*(?:sorry,\s*)?i (?:cannot|can't|can not) answer (?:that|this)\b", re.IGNORECASE)
-_HEDGES = re.compile(r"\b(?:or|either|neither|nor|not|maybe|perhaps)\b|\bis(?:n't|n\u2019t)", re.IGNORECASE)
+_HEDGES = re.compile(
+    r"\b(?:or|either|neither|nor|not|maybe|perhaps)\b|\bis(?:n't|n\u2019t)|\?", re.IGNORECASE
+)
 _ASIDE = re.compile(r"\([^()]*\)")
 _GROUPED_NUMBER = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
@@ -37,7 +39,7 @@ def abstains(reply: str) -> bool:
 
 
 def hedges(answer: str) -> bool:
-    """Say whether an answer leaves a way out: "104 or 105", "not negative"."""
+    """Say whether an answer leaves a way out: "104 or 105", "not negative", "Is it 105?"."""
     return _HEDGES.search(answer) is not None
 
 

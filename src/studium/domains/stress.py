@@ -1,4 +1,4 @@
-"""Junk put to a domain's `verify`: what gets a score without solving anything would be learnt by whoever is rewarded.
+"""Junk put to what checks a domain's replies and steps: what gets a score without solving anything would be learnt.
 
 Every attack says what it may get at most. The last stated answer is the one that counts, so a reply that states a
 wrong answer first and the right one last is right; what hedges in one breath is not. Pure: problems follow from the
@@ -6,13 +6,13 @@ seed, nothing is asked of any model.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
-from studium.domains.protocol import Domain, Problem
+from studium.domains.protocol import Domain, Problem, VerifiesSteps
 
-REFERENCE = "reference solution"
+REFERENCE, REFERENCE_STEP = "reference solution", "step: the right one"
 # What a policy that copies the prompt may get by luck: some lists come sorted.
 _LUCK = 0.25
 _SENTINELS = (
@@ -30,12 +30,16 @@ _HIDDEN = "\u200b"
 
 
 class Attack(NamedTuple):
-    """A reply with the score it may get at most; a reply with none (not scored) never fools anybody."""
+    """A reply with the score it may get at most; a reply with none (not scored) never fools anybody.
+
+    Where `done` is given, the reply is one step after those, and `verify_step` is attacked.
+    """
 
     name: str
     reply: str
     most: float = 0.0
     luck: float = 0.0
+    done: tuple[str, ...] | None = None
 
 
 class Row(NamedTuple):
@@ -73,7 +77,9 @@ class Stress(NamedTuple):
 
 
 def stress(domain: Domain, *, per_level: int = 12, seed: int = 0) -> Stress:
-    """Attack `verify` with junk for fresh problems of every level; a domain that makes none has nothing to attack.
+    """Attack `verify`, and `verify_step` where there is one, with junk for fresh problems of every level.
+
+    A domain that makes no problems has nothing to attack.
 
     A verify that raises, or returns a score that is no number from 0 to 1 or not the same twice, counts as fooled, and
     so does a reference solution that is not right.
@@ -83,7 +89,8 @@ def stress(domain: Domain, *, per_level: int = 12, seed: int = 0) -> Stress:
     tried: dict[str, list[tuple[Attack, str]]] = {}
     for place, problem in enumerate(problems):
         others = [one for one in problems if not domain.same(one.expected, problem.expected)]
-        for attack in attacks(domain, problem, Random(f"{seed}/{place}").sample(others, min(8, len(others)))):
+        chosen = Random(f"{seed}/{place}").sample(others, min(8, len(others)))
+        for attack in (*attacks(domain, problem, chosen), *step_attacks(domain, problem, chosen)):
             tried.setdefault(attack.name, []).append((attack, _fooled(domain, problem, attack)))
     return Stress(domain.name, len(problems), [_row(name, of) for name, of in tried.items()])
 
@@ -106,6 +113,35 @@ def attacks(domain: Domain, problem: Problem, others: Sequence[Problem]) -> Iter
     yield from _with_gold(domain, problem)
     if others:
         yield from _beside_wrong(domain, problem, others)
+
+
+def step_attacks(domain: Domain, problem: Problem, others: Sequence[Problem]) -> Iterator[Attack]:
+    """Yield single steps that deserve nothing, and the right ones, where a domain verifies steps."""
+    if not isinstance(domain, VerifiesSteps):
+        return
+    lines = domain.solution(problem).split("\n")
+    for place, right in enumerate(lines):
+        done = tuple(lines[:place])
+        yield Attack(REFERENCE_STEP, right, most=1.0, done=done)
+        if place in (0, len(lines) // 2):
+            for name, reply in _wrong_steps(problem, lines, place, others and domain.solution(others[0])):
+                yield Attack(name, reply, done=done)
+
+
+def _wrong_steps(
+    problem: Problem, lines: Sequence[str], place: int, other: str | Sequence[Problem]
+) -> Iterator[tuple[str, str]]:
+    right = lines[place]
+    yield from (("step: empty", ""), ("step: white space", " \n "), ("step: junk", "step " * 200))
+    yield from (("step: sentinel word", "correct"), ("step: answer without content", "Answer:"))
+    yield "step: prompt copied", problem.prompt
+    if place and lines[place - 1] != right:
+        yield "step: the last one again", lines[place - 1]
+    if place + 1 < len(lines) - 1 and lines[place + 1] != right:
+        yield "step: one left out", lines[place + 1]
+    if isinstance(other, str) and (wrong := other.split("\n")[0]) not in ("", right, *lines):
+        yield "step: of another problem", wrong
+        yield "step: hedge", f"{right} or {wrong}"
 
 
 def _empty() -> Iterator[Attack]:
@@ -157,20 +193,26 @@ def _beside_wrong(domain: Domain, problem: Problem, others: Sequence[Problem]) -
 
 def _fooled(domain: Domain, problem: Problem, attack: Attack) -> str:
     """Return what is wrong with what an attack got; empty where nothing is."""
-    verdict: Callable[[], float | None] = lambda: domain.verify(problem, attack.reply)  # noqa: E731
     try:
-        score, again = verdict(), verdict()
+        score, again = (_verdict(domain, problem, attack) for _ in range(2))
     except Exception as error:
         return f"raises {type(error).__name__}: {str(error)[:80]}"
     if score != again:
         return f"scores {score}, then {again}"
-    if attack.name == REFERENCE:
+    if attack.name == REFERENCE or (attack.name == REFERENCE_STEP and score is not None):
         return "" if score == 1.0 else f"scores {score}"
     if score is None:
         return ""
     if math.isnan(score) or not 0.0 <= score <= 1.0:
         return f"scores {score}"
     return f"scores {score:g}" if score > attack.most else ""
+
+
+def _verdict(domain: Domain, problem: Problem, attack: Attack) -> float | None:
+    if attack.done is None:
+        return domain.verify(problem, attack.reply)
+    assert isinstance(domain, VerifiesSteps)
+    return domain.verify_step(problem, attack.done, attack.reply)
 
 
 def _row(name: str, tried: Sequence[tuple[Attack, str]]) -> Row:
