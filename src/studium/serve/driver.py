@@ -77,24 +77,29 @@ class Driver:
         self._model_timeout_s = model_timeout_s
         self._refine_timeout_s = refine_timeout_s
         self._bill = bill
+        self._listened = ask.live
         self._unasked = list(members)
         self._errors: list[StudiumError] = []
         self._replies: list[MemberReply] = []
 
     async def run(self, strategy: Strategy) -> AsyncGenerator[Progress | Delta | Round, None]:
-        """Yield what happens, live words included, then exactly one Round."""
+        """Yield what happens, live words included, then exactly one Round.
+
+        Where nobody waits for pieces, what becomes of one call alone is not told on the way.
+        """
         with self._fleet.expect() as expectation:
             try:
                 batch = next(strategy)
                 while True:
                     expectation.change(self._coming_after(batch))
                     got: list[MemberReply] = []
-                    yield Progress(
-                        batch.note or f"asking {', '.join(call.student.name for call in batch.calls)}"
-                    )
+                    if self._listened:
+                        names = ", ".join(call.student.name for call in batch.calls)
+                        yield Progress(batch.note or f"asking {names}")
                     if len(batch.calls) == 1 and not batch.live:  # nothing goes on beside it
                         got.append(await self._make_call(batch.calls[0]))
-                        yield Progress(_describe(got[0]), got[0])
+                        if self._listened:
+                            yield Progress(_describe(got[0]), got[0])
                     else:
                         async with aclosing(self._ask_batch(batch, got)) as events:
                             async for event in events:

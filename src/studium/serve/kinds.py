@@ -135,8 +135,9 @@ class Kinds:
         moved = {bucket: (1 - share) * weight for bucket, weight in cluster.trigrams.items()}
         for bucket, weight in trigrams.items():
             moved[bucket] = moved.get(bucket, 0.0) + share * weight
-        kept = sorted(moved.items(), key=lambda item: (-item[1], item[0]))[:MOST_FEATURES]
-        cluster.trigrams = _normal(dict(kept))
+        if len(moved) > MOST_FEATURES:
+            moved = dict(sorted(moved.items(), key=lambda item: (-item[1], item[0]))[:MOST_FEATURES])
+        cluster.trigrams = _normal(moved)
         if vector and len(cluster.meaning) == len(vector):
             pairs = zip(cluster.meaning, vector, strict=True)
             cluster.meaning = _unit([(1 - share) * old + share * new for old, new in pairs])
