@@ -20,10 +20,11 @@ ADAPTER, ADAPTER_GGUF = "adapter", "adapter.gguf"
 
 
 class Outset:
-    """What a stage of given rows begins with. Loads the model."""
+    """What a stage of given rows begins with. Loads the model. `told` is the recipe to be kept, if not `options`."""
 
-    def __init__(self, options: GivenRecipe, steps: int) -> None:
+    def __init__(self, options: GivenRecipe, steps: int, told: GivenRecipe | None = None) -> None:
         self.options = options
+        self.told = told or options
         self.steps = steps
         self.loaded = load(options.model, four_bit=options.lora.four_bit)
         self.learner = Learner(self.loaded, options.optimiser, options.lora, steps=steps, seed=options.seed)
@@ -41,7 +42,7 @@ def carry_out_given(
     """Drive the stage to its end and keep what came of it; blocks."""
     return carry_out(
         name,
-        outset.options,
+        outset.told,
         folder,
         rows,
         steps=outset.steps,
