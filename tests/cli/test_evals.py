@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -189,3 +192,35 @@ def test_a_judges_word_counts_where_both_orders_agree(
     told = json.loads(capsys.readouterr().out)
     assert (told["asked"], told["scored"], told["not_scored"]) == (1, scored, 1 - scored)
     assert figure(told, "judged" if judge else "accuracy")["value"] == share
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_is_taken_up_by_the_same_command_and_nothing_is_asked_twice(tmp_path: Path):
+    arguments = ("--model", "abacus", "--domain", "arithmetic", "--problems", "120", "--name", "killed")
+    command = [
+        sys.executable,
+        "-m",
+        "studium.cli.main",
+        "eval",
+        "run",
+        *arguments,
+        "--workspace",
+        str(tmp_path),
+    ]
+    answers = tmp_path / "runs" / "killed" / "answers.jsonl"
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(6000):
+            if answers.exists() and answers.read_bytes().count(b"\n") >= 5:
+                break
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait(30)
+    before = answers.read_bytes().count(b"\n")
+    assert 5 <= before < 120
+    told = evaluate(tmp_path, *arguments)
+    rows = [json.loads(line) for line in answers.read_bytes().splitlines() if line.endswith(b"}")]
+    assert told["asked"] == told["scored"] == 120
+    assert len({row["item"] for row in rows}) == len(rows) == 120

@@ -150,3 +150,20 @@ async def test_a_judge_is_asked_only_where_words_differ_and_no_domain_can_say():
     graded = await collected(tries(items, 1, 0.0), Way(ask, judge=judge))
     assert [one.score for one in graded] == [1.0, None, 0.0]
     assert asked == ["The Eternal City"]
+
+
+async def test_code_that_does_not_compile_counts_against_syntax_and_none_at_all_is_not_counted():
+    items = fresh_items(["codegen"], 3, 1)
+    replies = iter([items[0].reference, "```python\ndef f(x:\n    return x\n```", "I cannot answer that."])
+
+    async def ask(one: Try) -> Said:
+        return Said(next(replies), 0.1)
+
+    graded = await collected(tries(items, 1, 0.0), Way(ask))
+    if graded[0].score is None:
+        pytest.skip("no sandbox on this machine: code is not scored")
+    assert [(one.parses, one.score) for one in graded] == [(True, 1.0), (False, 0.0), (None, 0.0)]
+    told = report(graded, {"codegen": domain("codegen")}, 1)
+    syntax = next(one for one in told["figures"] if one["metric"] == "syntax")
+    assert (syntax["value"], syntax["counted"], syntax["not_counted"]) == (0.5, 2, 1)
+    assert next(one for one in told["figures"] if one["metric"] == "pass@1")["value"] == pytest.approx(1 / 3)
