@@ -102,7 +102,7 @@ def _run(told: "Told", folder: "RunFolder", forecast: "Forecast", *, json: bool)
     from studium.train.recipe_file import is_told, write_told
     from studium.train.run_folder import State
 
-    if not is_told(told, folder.path):
+    if folder.told() and not is_told(told, folder.path):
         raise ConfigurationError(
             f"there is a run {folder.path.name} of another recipe",
             expected="a new name for a new run, or the same recipe to go on",
@@ -127,7 +127,7 @@ def _run(told: "Told", folder: "RunFolder", forecast: "Forecast", *, json: bool)
 def _tell(folder: "RunFolder", stage: str, exit_status: int, *, json: bool) -> int:
     """Say how a run stands and what can be done next."""
     status = folder.status()
-    following = list(_next(folder))
+    following = list(_next(folder, stage))
     if json:
         write_json(
             {
@@ -149,22 +149,43 @@ def _tell(folder: "RunFolder", stage: str, exit_status: int, *, json: bool) -> i
     return exit_status
 
 
-def _next(folder: "RunFolder") -> Iterator[str]:
+def _next(folder: "RunFolder", stage: str) -> Iterator[str]:
     """Yield the commands that may come next, with real paths."""
     from studium.train.run_folder import State
 
     name, status = folder.path.name, folder.status()
     if status.state is State.DONE:
-        yield f"studium eval run --model {folder.checkpoint}"
-        if (folder.checkpoint / "model.gguf").exists():
-            yield f"studium ask --model {folder.checkpoint / 'model.gguf'}"
+        recipe = folder.told().get("recipe", {})
+        sources = [*recipe.get("data", ()), *recipe.get("validation", {}).get("data", ())]
+        domains = dict.fromkeys(source["domain"] for source in sources if source.get("domain"))
+        asked = "".join(f" --domain {one}" for one in domains) or " --suite core"
+        yield f"studium eval run --model {folder.path}{asked}"
+        if (gguf := folder.checkpoint / "model.gguf").exists():
+            yield f"studium up --config {_serving(folder, gguf)}"
         yield f"studium train report {name}"
+    elif not folder.told():
+        yield f"studium train check --config {folder.path / 'recipe.yaml'} --stage {stage}"
     elif status.state is State.RUNNING:
         yield f"studium train watch {name}"
     else:
         if status.state is State.HALTED:
             yield f"studium train why {name}"
         yield f"studium train resume {name}"
+
+
+def _serving(folder: "RunFolder", gguf: Path) -> Path:
+    """Write a configuration that serves a run's model; return where."""
+    import yaml
+
+    name = folder.path.name
+    served = {
+        "workspace": str(folder.path.parent.parent),
+        "models": [{"name": name, "engine": "llamacpp", "source": str(gguf)}],
+        "students": [{"name": name}],
+    }
+    path = folder.path / "studium.yaml"
+    path.write_text(yaml.safe_dump(served, sort_keys=False))
+    return path
 
 
 def _fields(status: object) -> dict[str, object]:

@@ -144,10 +144,12 @@ def _texts(folder: "RunFolder") -> dict[str, dict[str, str]]:
     """Return the run's rows as text by id, made or read again from its recipe."""
     from studium.train.data import rows_of
     from studium.train.recipe_file import FILE_NAME, read_told
+    from studium.train.stage_rows import stage_rows
 
-    recipe = read_told(folder.path / FILE_NAME, str(folder.told().get("stage", ""))).recipe
+    stage = str(folder.told().get("stage", ""))
+    recipe = read_told(folder.path / FILE_NAME, stage).recipe
     try:
-        rows = [*rows_of(recipe.data), *rows_of(recipe.replay.data)]
+        rows = [*stage_rows(stage, recipe), *rows_of(recipe.replay.data)]
     except StudiumError as error:
         note(f"the rows' text cannot be shown: {error.happened}")
         return {}

@@ -4,6 +4,7 @@
 machine, 70 a bug of ours). Everything said goes to stderr and to the folder's log.txt.
 """
 
+import resource
 import sys
 import time
 import traceback
@@ -72,8 +73,15 @@ def _trained(told: Told, run: RunFolder, say: Log) -> Checkpoint:
     say(f"{threads.threads} thread{'s' if threads.threads > 1 else ''}: {threads.why}")
     preflight(told, run, say)
     checkpoint = stage_named(told.stage).run(told.recipe, run, say)
+    run.append("events.jsonl", {"kind": "memory", "at": time.time(), "peak_bytes": _peak_bytes()})
     write_report(run)
     return checkpoint
+
+
+def _peak_bytes() -> int:
+    """Return the most main memory this process has held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _failed(run: RunFolder, why: str) -> None:

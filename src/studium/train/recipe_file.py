@@ -33,8 +33,8 @@ class Told:
 def read_told(path: Path, stage: str, sets: Sequence[str] = ()) -> Told:
     """Read a recipe, each of `sets` ("optimiser.rate=0.001", "data.1.rows=64") put in place of what the file says.
 
-    Paths of models and data that exist from here are made absolute. Raises ConfigurationError with file, line and
-    nearest key, BadRequest for a stage that is none.
+    Paths of models and data are from here, else from the recipe's folder, and made absolute. Raises
+    ConfigurationError with file, line and nearest key, BadRequest for a stage that is none.
     """
     options = stage_named(stage).options
     document: Any = read_document(path)
@@ -46,7 +46,7 @@ def read_told(path: Path, stage: str, sets: Sequence[str] = ()) -> Told:
                 expected="--set key=value, such as --set optimiser.rate=0.001 or --set data.1.rows=64",
             )
         document = _put(document, key.strip().split("."), _node(_parsed(text, one), text))
-    document = _absolute(document)
+    document = _absolute(document, path.parent)
     reading = Reading()
     recipe = reading.section(options, document, "")
     return Told(stage, recipe, dict(reading.origins), document)
@@ -104,16 +104,18 @@ def _put(node: Node, path: Sequence[str], value: Node) -> Node:
     return Table(table.origin, {**table.entries, head: below}, {**table.key_origins, head: _ORIGIN})
 
 
-def _absolute(node: Node, key: str = "") -> Node:
+def _absolute(node: Node, folder: Path, key: str = "") -> Node:
     if isinstance(node, Listing):
-        return Listing(node.origin, tuple(_absolute(one) for one in node.items))
+        return Listing(node.origin, tuple(_absolute(one, folder) for one in node.items))
     if isinstance(node, Table):
-        entries = {name: _absolute(one, name) for name, one in node.entries.items()}
+        entries = {name: _absolute(one, folder, name) for name, one in node.entries.items()}
         return Table(node.origin, entries, node.key_origins)
-    if key not in ("model", "file", "teacher") or "/" not in node.text:
+    if key not in ("model", "file", "teacher") or not node.text:
         return node
-    path = Path(node.text).expanduser().resolve()
-    return Scalar(str(path), str(path), node.origin) if path.exists() else node
+    for path in (Path(node.text).expanduser(), folder / node.text):
+        if path.exists() and ("/" in node.text or path.suffix):
+            return Scalar(str(path.resolve()), str(path.resolve()), node.origin)
+    return node
 
 
 def _plain(node: Node) -> Any:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from importlib import import_module
 from typing import Any
 
 from studium.errors import ConfigurationError
@@ -17,6 +16,7 @@ from studium.train.preflight.token_checks import end_tokens, length, template, t
 from studium.train.recipe_file import Told
 from studium.train.rl.running import validation_problems
 from studium.train.run_folder import RunFolder
+from studium.train.stage_rows import reward_of, stage_rows
 
 CHECKS: Sequence[Check] = (
     keys_used,
@@ -41,16 +41,13 @@ def inputs_of(told: Told) -> Inputs:
     from studium.train.models import load
 
     recipe = told.recipe
-    module = import_module(f"studium.train.stages.{told.stage}")
-    rows: Callable[[Any], Any] = getattr(module, "rows_to_check", lambda options: rows_of(options.data))
-    reward: Callable[[Any], Any] = getattr(module, "reward_of", lambda options: None)
     loaded = load(recipe.model)
     model: Any = loaded.model
     settings = model.generation_config
     ends = settings.eos_token_id if settings is not None else None
     return Inputs(
         told=told,
-        rows=rows(recipe),
+        rows=stage_rows(told.stage, recipe),
         tokenizer=loaded.tokenizer,
         old=rows_of(recipe.replay.data),
         evaluation=validation_problems(recipe.validation, recipe),
@@ -58,7 +55,7 @@ def inputs_of(told: Told) -> Inputs:
         num_embeddings=model.get_input_embeddings().weight.shape[0],
         context=getattr(model.config, "max_position_embeddings", None),
         model_licence=loaded.licence,
-        reward=reward(recipe),
+        reward=reward_of(told.stage, recipe),
         model=model,
         shape=shape_of(recipe.model),
         available_bytes=read_memory().available,

@@ -51,7 +51,7 @@ def _unused(stage: str, recipe: Recipe, given: frozenset[str]) -> Iterator[Unuse
     if recipe.steps and "epochs" in given:
         yield Unused("epochs", "steps says how many there are")
     if recipe.steps and recipe.optimiser.warmup_steps >= recipe.steps and "optimiser.warmup_steps" in given:
-        yield Unused("optimiser.schedule", f"all {recipe.steps} steps are warm-up")
+        yield Unused("optimiser.schedule", f"all {recipe.steps} steps are warm-up (optimiser.warmup_steps)")
     if (not recipe.validation.problems or not recipe.validation.every_steps) and recipe.validation.patience:
         yield Unused("validation.patience", "nothing is validated")
     if draws is not None and recipe.accumulate != 1:
