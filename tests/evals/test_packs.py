@@ -69,6 +69,11 @@ def test_the_suites_that_ship_are_whole():
         assert all(item.problem and split(item.problem) is Split.FRESH for item in found.items)
 
 
+def test_the_core_suite_is_the_one_that_was_frozen():
+    """Figures of different days are compared on it: whoever wants other problems freezes another suite."""
+    assert suite("core").sha256 == "6dfbebb79137833d3de2df7dfb4ead6dde0e77fcc5234e3ee98166b3642f10db"
+
+
 def test_rows_in_the_form_of_a_domain_are_read_and_a_wrong_one_is_named_by_line_and_field(tmp_path: Path):
     path = tmp_path / "mine.jsonl"
     path.write_text(

@@ -113,20 +113,22 @@ def run(
 def list_runs(
     config: ConfigOption = None, workspace: WorkspaceOption = None, json: JsonOption = False
 ) -> None:
-    """List the evaluations of this workspace and the suites that ship.
+    """List the evaluations of this workspace, the suites that ship, and the metrics there are.
 
     Example: studium eval list
     """
     from studium.evals.folder import evaluations
+    from studium.evals.metrics import METRICS
     from studium.evals.packs import shipped
 
     runs = [_line(folder) for folder in evaluations(settings(config, workspace).workspace / RUNS)]
     if json:
-        write_json({"runs": runs, "suites": shipped()})
+        about = {one.name: one.about for one in METRICS.values()}
+        write_json({"runs": runs, "suites": shipped(), "metrics": about})
         return
     columns = ("name", "model", "what", "tries", "scored", "accuracy")
     write_table(columns, [tuple(_text(one[column]) for column in columns) for one in runs])
-    note(f"frozen suites that ship: {', '.join(shipped()) or 'none'}")
+    note(f"frozen suites that ship: {', '.join(shipped()) or 'none'}; metrics: {', '.join(METRICS)}, pass@k")
 
 
 @app.command("show")
