@@ -62,6 +62,7 @@ def test_a_step_is_worth_its_likeness_and_broken_form_costs():
     assert reward(row, gold + "\n", True) == 1.0
     assert 0 < (reward(row, gold[:-1] + "\n", True) or 0) < 1
     assert reward(row, gold, False) == BAD_FORM
+    assert reward(row, gold, True) == BAD_FORM  # the reply ended although steps are left
     assert reward(row, "\n", True) == BAD_FORM
     assert StepLikeness(exact_bonus=0.5)(row, gold + "\n", True) == 1.5
     assert StepLikeness(exact_bonus=0.5)(row, gold[:-1] + "\n", True) == reward(row, gold[:-1] + "\n", True)
@@ -74,6 +75,11 @@ def test_a_verified_step_is_right_or_wrong_and_nothing_between():
     assert StepVerified()(row, gold + "\n", True) == 1.0
     assert StepVerified()(row, gold[:-1] + "\n", True) == 0.0
     assert StepVerified()(row, gold + "\n", False) == 0.0
+    assert StepVerified()(row, gold, True) == 0.0
+    last = step_row(3)
+    assert last.problem is not None and last.ends
+    answer = f"Answer: {last.problem.expected}"
+    assert (StepVerified()(last, answer, True), StepVerified()(last, answer + "\n", True)) == (1.0, 0.0)
 
 
 def test_a_step_of_a_domain_that_cannot_verify_steps_is_scored_after_its_experts_steps_only():

@@ -42,6 +42,15 @@ def parted(text: str, *, thinks: bool) -> Said:
     return Said(thought, parted(action, thinks=False).action)
 
 
+def action_of(row: Row, text: str, ended: bool, *, thinks: bool) -> str | None:
+    """Return the action of a reply to a step's prompt; None where its form is broken.
+
+    A step with others after it ends its line, the last one ends the reply: a right step that ends the reply too early
+    would spoil the whole.
+    """
+    return parted(text, thinks=thinks).action if ended and text.endswith("\n") != row.ends else None
+
+
 def likeness(action: str, expert: str, unit: Unit = "characters") -> float:
     """Return 2M/T of two texts, 0 to 1, by characters or by words; two empty ones are alike."""
     one, other = (action, expert) if unit == "characters" else (action.split(), expert.split())
@@ -57,12 +66,11 @@ class StepLikeness:
     exact_bonus: float = 0.0
 
     def __call__(self, row: Row, text: str, ended: bool) -> float | None:
-        said = parted(text, thinks=self.thinks)
-        if said.action is None or not ended:
+        action = action_of(row, text, ended, thinks=self.thinks)
+        if action is None:
             return BAD_FORM
-        problem, step = placed(row)
-        like = likeness(said.action, expert_steps(domain(problem.domain), problem)[step], self.unit)
-        right = verified_step(row, said.action) if self.exact_bonus else None
+        like = likeness(action, expert_action(row, thinks=self.thinks), self.unit)
+        right = verified_step(row, action) if self.exact_bonus else None
         return like + self.exact_bonus * (right or 0.0)
 
 
@@ -73,8 +81,8 @@ class StepVerified:
     thinks: bool = False
 
     def __call__(self, row: Row, text: str, ended: bool) -> float | None:
-        action = parted(text, thinks=self.thinks).action
-        return 0.0 if action is None or not ended else verified_step(row, action)
+        action = action_of(row, text, ended, thinks=self.thinks)
+        return 0.0 if action is None else verified_step(row, action)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,16 @@ class RandomReward:
 
     def __call__(self, row: Row, text: str, ended: bool) -> float | None:
         return float(sha256(f"{self.seed}/{row.id}/{text}".encode()).digest()[0] & 1)
+
+
+def expert_action(row: Row, *, thinks: bool) -> str:
+    """Return the action a row's step is to be like: its completion's where it has one, else the domain's expert's."""
+    if row.completion:
+        action = parted(row.completion, thinks=thinks and THINK in row.completion).action
+        assert action is not None, row.id
+        return action
+    problem, step = placed(row)
+    return expert_steps(domain(problem.domain), problem)[step]
 
 
 def verified_step(row: Row, action: str) -> float | None:

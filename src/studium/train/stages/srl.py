@@ -21,11 +21,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 from studium.config.kinds import Choice, YesNo
-from studium.domains.catalogue import domain
 from studium.train.course import Checkpoint
-from studium.train.data import THOUGHT_END, expert_steps
+from studium.train.data import THOUGHT_END
 from studium.train.rl.options import Coefficient, RlRecipe
-from studium.train.rl.rewards import Reward, StepLikeness, Unit, parted, placed
+from studium.train.rl.rewards import Reward, StepLikeness, Unit, expert_action, parted
 from studium.train.rl.rollouts import Group
 from studium.train.rl.running import policy_run
 from studium.train.rl.samplers import Draw
@@ -50,7 +49,7 @@ class Srl:
 
 @dataclass(frozen=True, slots=True)
 class Options(RlRecipe):
-    """A recipe for SRL. Its data are `teach: step-prompts` of a domain."""
+    """A recipe for SRL. Its data are `teach: steps` or `step-prompts` of a domain."""
 
     srl: Srl = field(default_factory=Srl)
 
@@ -84,8 +83,7 @@ class Injection:
     def __call__(self, group: Group, tokenizer: "PreTrainedTokenizerBase") -> Group | None:
         if not group.texts or fmean(group.rewards) > _SOLVED:
             return None
-        problem, step = placed(group.row)
-        expert = expert_steps(domain(problem.domain), problem)[step]
+        expert = expert_action(group.row, thinks=self.thinks)
         thought = group.texts[0].rpartition(THOUGHT_END)
         said = (thought[0] + thought[1] if self.thinks else "") + expert + ("" if group.row.ends else "\n")
         if parted(said, thinks=self.thinks).action != expert:
