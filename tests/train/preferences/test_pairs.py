@@ -254,7 +254,9 @@ def kept(request_id: str, text: str, *members: tuple[str, str]) -> KeptAnswer:
 
 def test_feedback_gives_pairs_from_corrections_and_from_students_it_told_apart(tmp_path):
     store = open_store(tmp_path / "state.db")
-    store.answers.keep(kept("one", "5"))
+    store.answers.keep(kept("one", "Answer: 5"))
+    store.answers.keep(kept("same", "2+2=4\nAnswer: 4"))
+    store.answers.keep(replace(kept("unable", "I cannot answer that"), status="unable"))
     store.answers.keep(kept("two", "7", ("ann", "7"), ("bob", "8"), ("cy", "7")))
     store.answers.keep(kept("three", "9"))
     store.answers.keep(kept("unrated", "1"))
@@ -276,17 +278,19 @@ def test_feedback_gives_pairs_from_corrections_and_from_students_it_told_apart(t
         store.grades.add_feedback(Feedback(request_id, 2.0, rating, "", correction), grades)
 
     said("one", Rating.GOOD)
-    said("one", Rating.CORRECTED, "6")
+    said("one", Rating.CORRECTED, "Answer: 6")
+    said("same", Rating.CORRECTED, "Answer: 4")
+    said("unable", Rating.BAD)
     said("two", Rating.BAD, ann=0.0, bob=1.0, cy=0.0)
     said("three", Rating.GOOD)
     found = from_feedback(store)
-    assert found.rated == 3
+    assert found.rated == 4
     assert [(one.row.messages[0].content, one.chosen, one.rejected) for one in found.pairs] == [
-        ("question one", "6", "5"),
+        ("question one", "Answer: 6", "Answer: 5"),
         ("question two", "8", "7"),
     ]
     assert [(one.row.completion, one.good) for one in found.thumbs] == [
-        ("5", False), ("6", True), ("7", False), ("9", True),
+        ("Answer: 5", False), ("Answer: 6", True), ("2+2=4\nAnswer: 4", True), ("7", False), ("9", True),
     ]  # fmt: skip
     assert from_feedback(store, domain="sorting").rated == 0
     store.close()

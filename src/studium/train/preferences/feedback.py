@@ -1,8 +1,9 @@
 """Round two: pairs and thumbs from what people said of answers (`studium feedback`, POST /api/feedback).
 
-A correction is chosen over the answer it corrects. Where feedback graded students apart, a right student's reply is
-chosen over a wrong one's. Every rated answer is a thumb, for KTO, and so is every correction. Of several words of one
-caller on one answer the last counts.
+A correction is chosen over the answer it corrects, unless the domain finds both to say the same: then the answer was
+good. Where feedback graded students apart, a right student's reply is chosen over a wrong one's. Every rated answer is
+a thumb, for KTO, and so is every correction. Of several words of one caller on one answer the last counts; that nobody
+had an answer is not to be learned from.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ import orjson
 from sqlalchemy import select
 
 from studium.domains.catalogue import all_domains
+from studium.records.answers import AnswerStatus
 from studium.records.grades import GradeSource, Rating
 from studium.store import Store, schema
 from studium.train.preferences.pairs import Pair, Thumb
@@ -63,6 +65,7 @@ def _last_words(store: Store) -> list[Mapping[str, Any]]:
         )
         .join_from(schema.feedback, schema.answers, kept.request_id == said.request_id)
         .where((kept.api_key_name == said.api_key_name) | (said.api_key_name == ""))
+        .where(kept.status == AnswerStatus.ANSWERED)
         .order_by(said.id, kept.id)
     )
     last = {(row["request_id"], row["api_key_name"]): row for row in store.read(query)}
@@ -87,11 +90,7 @@ def _grades(store: Store) -> Mapping[tuple[str, str], Mapping[str, float]]:
 
 
 def _pairs(line: Mapping[str, Any], scores: Mapping[str, float], licence: str) -> Iterator[Pair]:
-    if (
-        line["rating"] == Rating.CORRECTED
-        and line["correction"].strip()
-        and line["correction"] != line["text"]
-    ):
+    if _corrected(line):
         yield Pair(_row(line, line["correction"], licence), line["text"])
     texts = {
         member["student"]: member["text"]
@@ -106,10 +105,22 @@ def _pairs(line: Mapping[str, Any], scores: Mapping[str, float], licence: str) -
 
 
 def _thumbs(line: Mapping[str, Any], licence: str) -> Iterator[Thumb]:
+    good = line["rating"] == Rating.GOOD or (line["rating"] == Rating.CORRECTED and not _corrected(line))
     if line["text"].strip():
-        yield Thumb(_row(line, line["text"], licence), good=line["rating"] == Rating.GOOD)
-    if line["rating"] == Rating.CORRECTED and line["correction"].strip():
+        yield Thumb(_row(line, line["text"], licence), good=good)
+    if _corrected(line):
         yield Thumb(_row(line, line["correction"], licence), good=True)
+
+
+def _corrected(line: Mapping[str, Any]) -> bool:
+    """Say whether there is a correction that says something else than the answer did."""
+    if line["rating"] != Rating.CORRECTED or not line["correction"].strip():
+        return False
+    found = all_domains().get(line["domain"])
+    if found is None:
+        return line["text"].strip() != line["correction"].strip()
+    one, other = found.extract(line["text"]), found.extract(line["correction"])
+    return one is None or other is None or not found.same(one, other)
 
 
 def _row(line: Mapping[str, Any], reply: str, licence: str) -> Row:
