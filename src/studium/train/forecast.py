@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from studium.train.recipe_file import Told
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
-# An interpreter with PyTorch, transformers, peft and trl imported: 410 to 610 MiB measured, a tiny model and its batch among it.
+# An interpreter with PyTorch, transformers, peft and trl: 410 to 610 MiB measured with a tiny model and its batch.
 PROCESS_BYTES = 520 * 2**20
 # What allocators hold beyond what is counted.
 SLACK = 1.1
