@@ -80,3 +80,10 @@ def test_different_answers_stay_different():
 )
 def test_a_domain_reads_answers_in_its_own_form(domain, reply: str, answer: str | None):
     assert domain.extract(reply) == answer
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("junk", ["answer:" + "\n" * 200_000, "\n" * 200_000, "answer" + " " * 200_000])
+def test_a_reply_of_empty_lines_is_read_at_once(junk: str):
+    """Found by junk put to a domain: 200,000 empty lines held the reader for more than ten minutes."""
+    assert final_answer(junk) is None

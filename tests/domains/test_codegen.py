@@ -213,3 +213,12 @@ def test_a_users_row_may_have_functions_of_several_arguments():
 def test_a_row_that_cannot_be_graded_is_refused(field: str, value: object):
     with pytest.raises(BadRequest, match=field):
         CODEGEN.problem_of({**CODEGEN.schema["examples"][0], field: value})
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "junk",
+    ["```" + " " * 300_000, "```" * 100_000, "def f(" * 50_000, "def f(x):\n" * 40_000, "answer: " * 50_000],
+)
+def test_junk_of_any_length_is_wrong_at_once(junk: str):
+    assert CODEGEN.verify(DOUBLE, junk) == 0.0

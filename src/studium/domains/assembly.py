@@ -65,7 +65,7 @@ _VALUE = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_VALUE_CHARACTERS = 80
-_FENCED = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_FENCED = re.compile(r"```[^\n]{0,30}\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
 class Assembly(ExactDomain):

@@ -1,7 +1,7 @@
 """One started sandbox, and the few that are kept for the next program.
 
-A program in one that has started costs a twentieth of starting one (`python -m benchmarks.sandbox`). A box runs one program at a time and none
-sees what another did; one whose work folder was written to is thrown away.
+A program in one that has started costs a twentieth of starting one (`python -m benchmarks.sandbox`). A box runs one
+program at a time and none sees what another did; one whose work folder was written to is thrown away.
 """
 
 import fcntl
