@@ -10,7 +10,9 @@ import re
 ABSTENTION = "I cannot answer that."
 """The one sentence with which the embedded students decline."""
 
-_ANSWER_LINE = re.compile(r"^[ \t*_#>]*answer[ \t*_]*[:=][\s*_]*(\S.*?)[\s*_]*$", re.IGNORECASE | re.MULTILINE)
+_ANSWER_LINE = re.compile(
+    r"^[ \t*_#>]*answer[ \t*_]*[:=][\s*_]*(\S.*?)[\s*_]*$", re.IGNORECASE | re.MULTILINE
+)
 _BOXED = re.compile(r"\\boxed\{([^{}]+)\}")
 _ANSWER_IS = re.compile(r"\banswer is:?\s+(\S[^\n]*?)(?:\.\s|\.?$)", re.IGNORECASE | re.MULTILINE)
 _DECLINES = re.compile(r"\s*(?:sorry,\s*)?i (?:cannot|can't|can not) answer (?:that|this)\b", re.IGNORECASE)

@@ -33,7 +33,9 @@ _TEMPLATES = {
     )
 }
 _NAMES = ("f", "g", "solve", "compute", "transform", "work", "calculate", "apply_rule")
-_FENCED = re.compile(r"```[ \t]{0,3}(?:(?:python3?|py)[ \t]{0,3})?\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+_FENCED = re.compile(
+    r"```[ \t]{0,3}(?:(?:python3?|py)[ \t]{0,3})?\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE
+)
 _DEFINES = re.compile(r"^\s*(?:async )?def \w+\s*\(", re.MULTILINE)
 _TOP_LEVEL = re.compile(r"^(?:async )?def (\w+)", re.MULTILINE)
 _WORD = re.compile(r"[^\W\d]\w*")
