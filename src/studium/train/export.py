@@ -73,7 +73,7 @@ def write_adapter(adapter_folder: Path, base: "LlamaForCausalLM", path: Path, *,
     changes a part that GGUF adapters cannot change.
     """
     import gguf
-    from safetensors.numpy import load_file
+    from safetensors.torch import load_file
 
     settings = json.loads((adapter_folder / "adapter_config.json").read_text())
     if settings.get("peft_type") != "LORA" or settings.get("use_dora") or settings.get("rank_pattern"):
@@ -89,8 +89,9 @@ def write_adapter(adapter_folder: Path, base: "LlamaForCausalLM", path: Path, *,
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(settings["lora_alpha"]))
     weights = load_file(adapter_folder / "adapter_model.safetensors")
     for key, values in weights.items():
-        tensor = _adapter_tensor(key, values, base.config)
-        writer.add_tensor(tensor.name, tensor.values.astype("float32"))
+        # An adapter of a base in 4 bits is in bfloat16, which NumPy does not know.
+        tensor = _adapter_tensor(key, values.float().numpy(), base.config)
+        writer.add_tensor(tensor.name, tensor.values)
     _finish(writer, path)
 
 

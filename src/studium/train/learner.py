@@ -101,6 +101,8 @@ class Learner:
 
     def merged(self) -> Loaded:
         """Return the model as it serves: an adapter merged into its base, for good."""
+        if getattr(self.model, "is_loaded_in_4bit", False):
+            return self.loaded._replace(model=_merged_in_full(self.model).eval())
         model = self.model.merge_and_unload() if hasattr(self.model, "merge_and_unload") else self.model
         return self.loaded._replace(model=model.eval())
 
@@ -120,6 +122,16 @@ def with_lora(model: "PreTrainedModel", lora: Lora) -> Any:
         r=lora.rank, lora_alpha=int(lora.alpha), lora_dropout=lora.dropout, target_modules=list(lora.targets)
     )
     return get_peft_model(model, settings)
+
+
+def _merged_in_full(model: Any) -> Any:
+    """Return an adapter's base in full precision with the adapter merged: 4 bits would round it away (peft#2105)."""
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+    settings, adapter = model.peft_config["default"], get_peft_model_state_dict(model)
+    whole: Any = get_peft_model(model.unload().dequantize(), settings)
+    set_peft_model_state_dict(whole, adapter)
+    return whole.merge_and_unload()
 
 
 def fraction_of_peak(settings: Optimiser, step: int, steps: int) -> float:
