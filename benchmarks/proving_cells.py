@@ -48,7 +48,7 @@ class Size:
     dpo_steps: int = 100
     srl_steps: int = 150
     problems: int = 400
-    traces: int = 64
+    traces: int = 96
     prompts: int = 5000
     old_rows: int = 4000
     pairs_prompts: int = 2000
@@ -84,7 +84,14 @@ class Ground:
     def sft(self, name: str = "sft", start: str = "base") -> Path:
         """Teach a few traces of the hard set, half of every batch old skills."""
         return self._stage(
-            name, "sft", start, data=(self._traces(),), batch=48, steps=self.size.sft_steps, rate=2e-3
+            name,
+            "sft",
+            start,
+            data=(self._traces(),),
+            batch=48,
+            steps=self.size.sft_steps,
+            rate=2e-3,
+            optimiser="adamw",
         )
 
     def rlvr(self, name: str = "rlvr", start: str = "sft", **options: Any) -> Path:
@@ -157,32 +164,31 @@ class Ground:
 
     # --- how --------------------------------------------------------------------------------------
 
-    def _stage(
-        self, name: str, kind: str, start: str, *, rate: float, batch: int = 32, **options: Any
-    ) -> Path:
-        code = stage(kind)
-        recipe = code.options(
+    def _stage(self, name: str, kind: str, start: str, **options: Any) -> Path:
+        recipe = self._recipe(kind, start, **options)
+
+        def carry_out() -> None:
+            made: Checkpoint = stage(kind).run(recipe, RunFolder(self.folder / name), lambda line: None)
+            assert made.folder is not None, made.ended
+
+        return self._once(name, carry_out)
+
+    def _recipe(
+        self, kind: str, start: str, *, rate: float, batch: int = 32, optimiser: str = "muon", **options: Any
+    ) -> Any:
+        """Return a stage's recipe with what all rungs share: half old skills, and validation on both levels."""
+        old = self._source(levels=OLD_LEVELS, rows=self.size.old_rows, seed=self.seed + 50)
+        kept_apart = (self._source(rows=100), self._source(levels=OLD_LEVELS, rows=100))
+        return stage(kind).options(
             model=str(self._checkpoint(start)),
             seed=self.seed,
             batch=batch,
             max_tokens=REPLY_TOKENS,
-            optimiser=Optimiser(name="muon", rate=rate, warmup_steps=5),
-            replay=Replay(
-                0.5, (self._source(levels=OLD_LEVELS, rows=self.size.old_rows, seed=self.seed + 50),)
-            ),
-            validation=Validation(
-                every_steps=50,
-                problems=100,
-                data=(self._source(rows=100), self._source(levels=OLD_LEVELS, rows=100)),
-            ),
+            optimiser=Optimiser(name=optimiser, rate=rate, warmup_steps=5),
+            replay=Replay(0.5, (old,)),
+            validation=Validation(every_steps=50, problems=100, data=kept_apart),
             **options,
         )
-
-        def carry_out() -> None:
-            made: Checkpoint = code.run(recipe, RunFolder(self.folder / name), lambda line: None)
-            assert made.folder is not None, made.ended
-
-        return self._once(name, carry_out)
 
     def _once(self, name: str, work: Callable[[], None]) -> Path:
         """Do what is not done yet, and note the processor seconds it took."""

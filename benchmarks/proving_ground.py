@@ -100,7 +100,7 @@ def run_all(
         for domain in domains
     ]
     found: list[Cell] = []
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_quiet) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=quiet) as pool:
         running = [pool.submit(_run, domain, seed, names, size) for domain, seed, names in jobs]
         for number, done in enumerate(as_completed(running), start=1):
             found += done.result()
@@ -108,7 +108,7 @@ def run_all(
     return sorted(found, key=lambda cell: (cell.domain, list(RUNGS).index(cell.rung), cell.seed))
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """One thread that sleeps when idle, and no library's progress bars."""
     os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     import torch
