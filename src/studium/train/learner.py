@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from studium.errors import ConfigurationError
 from studium.train.config import Lora, Optimiser
-from studium.train.models import Loaded
+from studium.train.models import Loaded, load
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ class Learner:
     def merged(self) -> Loaded:
         """Return the model as it serves: an adapter merged into its base, for good."""
         if getattr(self.model, "is_loaded_in_4bit", False):
-            return self.loaded._replace(model=_merged_in_full(self.model).eval())
+            return self.loaded._replace(model=_merged_in_full(self.model, self.loaded.reference).eval())
         model = self.model.merge_and_unload() if hasattr(self.model, "merge_and_unload") else self.model
         return self.loaded._replace(model=model.eval())
 
@@ -124,12 +124,14 @@ def with_lora(model: "PreTrainedModel", lora: Lora) -> Any:
     return get_peft_model(model, settings)
 
 
-def _merged_in_full(model: Any) -> Any:
+def _merged_in_full(model: Any, reference: str) -> Any:
     """Return an adapter's base in full precision with the adapter merged: 4 bits would round it away (peft#2105)."""
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     settings, adapter = model.peft_config["default"], get_peft_model_state_dict(model)
-    whole: Any = get_peft_model(model.unload().dequantize(), settings)
+    # Loaded anew: on a processor bitsandbytes packs weights when the first reply is drawn, which loses some of them.
+    base: Any = load(reference, four_bit=True).model
+    whole: Any = get_peft_model(base.dequantize(), settings)
     set_peft_model_state_dict(whole, adapter)
     return whole.merge_and_unload()
 

@@ -23,12 +23,16 @@ GGUF_NAME = "model.gguf"
 
 
 class Loaded(NamedTuple):
-    """A model in memory with its tokenizer; `licence` as declared by its card, "" where nobody declared one."""
+    """A model in memory with its tokenizer; `licence` as declared by its card, "" where nobody declared one.
+
+    `reference` is what it was loaded by, where it has to be loaded again.
+    """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     name: str
     licence: str = ""
+    reference: str = ""
 
 
 def load(reference: str, *, four_bit: bool = False) -> Loaded:
@@ -187,7 +191,7 @@ def _in_four_bits(reference: str) -> Loaded:
     )
     loaded = _pretrained(reference, quantization_config=settings)
     ready = prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
-    return loaded._replace(model=ready)
+    return loaded._replace(model=ready, reference=reference)
 
 
 def _pretrained(reference: str, **settings: Any) -> Loaded:

@@ -306,3 +306,24 @@ def test_what_needs_a_library_that_is_not_there_says_so(tmp_path, changed, libra
         pytest.skip(f"{library} is installed")
     with pytest.raises(ConfigurationError, match=library):
         train(recipe(**changed), tmp_path / "run")
+
+
+def test_an_adapter_trained_on_four_bits_is_merged_into_the_base_it_was_trained_on(tmp_path):
+    """In 4 bits it would be rounded away (peft#2105); after replies were drawn, the base is not what it was."""
+    pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes: pip install bitsandbytes")
+    from peft import PeftModel
+
+    from studium.train.models import save
+
+    save(load("sprout"), tmp_path / "base")
+    base = str(tmp_path / "base")
+    validation = Validation(every_steps=2, problems=2)
+    options = recipe(
+        model=base, lora=Lora(rank=4, four_bit=True), steps=4, max_tokens=96, validation=validation
+    )
+    made = train(options, tmp_path / "run")
+    ids_BT = torch.tensor([load("sprout").tokenizer.encode("Sort: 3, 1, 2")])
+    four_bit = load(base, four_bit=True).model.train()
+    adapted = PeftModel.from_pretrained(four_bit, tmp_path / "run" / "adapter").train()(ids_BT).logits
+    assert torch.allclose(load(str(made.folder)).model(ids_BT).logits, adapted.float(), atol=1e-3)
+    assert (tmp_path / "run" / "adapter" / "adapter.gguf").read_bytes()[:4] == b"GGUF"
