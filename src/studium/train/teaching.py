@@ -132,7 +132,7 @@ def endpoint_teacher(url: str) -> ServedTeacher:
     """Return a teacher at an OpenAI-shaped endpoint, "http://HOST/v1#MODEL"; a key is read from OPENAI_API_KEY."""
     import os
 
-    import httpx
+    import aiohttp
 
     base, _, model = url.partition("#")
     key = os.environ.get("OPENAI_API_KEY", "")
@@ -146,10 +146,12 @@ def endpoint_teacher(url: str) -> ServedTeacher:
             "max_tokens": drawn.most_tokens,
             "seed": seed,
         }
-        async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
-            reply = await client.post(f"{base.rstrip('/')}/chat/completions", json=body, headers=headers)
-        reply.raise_for_status()
-        choice = reply.json()["choices"][0]
+        limit = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(timeout=limit, headers=headers, raise_for_status=True) as client,
+            client.post(f"{base.rstrip('/')}/chat/completions", json=body) as reply,
+        ):
+            choice = (await reply.json())["choices"][0]
         return choice["message"]["content"] if choice["finish_reason"] == "stop" else ""
 
     return ServedTeacher(model or base, ask)
