@@ -151,7 +151,7 @@ def endpoint_teacher(url: str) -> ServedTeacher:
             aiohttp.ClientSession(timeout=limit, headers=headers, raise_for_status=True) as client,
             client.post(f"{base.rstrip('/')}/chat/completions", json=body) as reply,
         ):
-            choice = (await reply.json())["choices"][0]
+            choice = orjson.loads(await reply.read())["choices"][0]
         return choice["message"]["content"] if choice["finish_reason"] == "stop" else ""
 
     return ServedTeacher(model or base, ask)
