@@ -27,18 +27,24 @@ class Source:
     """Where rows come from: fresh problems of a `domain`, made by seed on the training side, or a `file` of JSON lines.
 
     `teach` says what of a problem's solution is a row: all of it, each of its steps with the steps before as the
-    start of the reply, or nothing (a prompt, for stages that draw replies). `levels` empty: all. `rows` of a file:
-    at most so many, 0 for all. `thoughts`: whether a step's thought is taught before it, where the domain has thoughts.
+    start of the reply, or nothing (a prompt, for stages that draw replies). `levels` empty: all. `rows`: so many
+    problems of a domain, at most so many lines of a file; 0: 512 problems, every line. `thoughts`: whether a step's
+    thought is taught before it, where the domain has thoughts.
     """
 
     domain: Plain = ""
     file: Plain = ""
     levels: Levels = ()
-    rows: Annotated[int, Whole(0)] = 512
+    rows: Annotated[int, Whole(0)] = 0
     seed: Seed = 1
     teach: Annotated[str, Choice(("solutions", "steps", "prompts", "step-prompts"))] = "solutions"
     thoughts: Annotated[bool, YesNo()] = False
     licence: Plain = ""
+
+    @property
+    def num_problems(self) -> int:
+        """How many problems of a domain there are to be."""
+        return self.rows or 512
 
 
 @dataclass(frozen=True, slots=True)

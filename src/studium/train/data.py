@@ -48,20 +48,21 @@ def rows_of(sources: Sequence[Source], *, side: Split = Split.TRAIN) -> list[Row
 
 
 def problems_of(source: Source, *, side: Split) -> list[Problem]:
-    """Return a domain's problems on one side of the split: distinct keys, levels in turn, `source.rows` of them."""
+    """Return a domain's problems on one side of the split: distinct keys, levels in turn, `source.num_problems`."""
     domain = domain_named(source.domain)
     rng = Random(f"{source.seed}/{source.domain}/{side}")
     levels = source.levels or domain.levels
     found: dict[str, Problem] = {}
     tries = 0
-    while len(found) < source.rows and tries < 50 * source.rows + 1000:
+    wanted = source.num_problems
+    while len(found) < wanted and tries < 50 * wanted + 1000:
         problem = make_split(domain, rng, levels[tries % len(levels)], side)
         found.setdefault(problem.key, problem)
         tries += 1
-    if len(found) < source.rows:
+    if len(found) < wanted:
         raise ConfigurationError(
             f"{source.domain} has only {len(found)} different problems at levels {levels}",
-            expected=f"{source.rows}, as 'rows' asks for",
+            expected=f"{wanted}, as 'rows' asks for",
             try_next="lower rows, or add levels",
         )
     return list(found.values())
