@@ -7,7 +7,7 @@ operation keeps for the way back. Time is known only from kept runs of the same 
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -201,6 +201,13 @@ def precision_of(recipe: Recipe) -> Precision:
     )
 
 
+def memory_of(shape: Shape, recipe: Recipe, longest: int | None = None) -> Memory:
+    """Return what a run of the recipe holds; `longest` is its longest row's tokens. A teacher is held in full."""
+    held = memory(shape, recipe, load_of(recipe, longest), precision_of(recipe))
+    teacher = shape_of(str(getattr(recipe, "teacher", ""))) if getattr(recipe, "teacher", "") else None
+    return replace(held, weights=held.weights + 4.0 * teacher.parameters) if teacher else held
+
+
 def shape_of(reference: str) -> Shape | None:
     """Return the shape of a model by name, GGUF file, folder or config.json; None where it is not on this machine."""
     path = Path(reference).expanduser()
@@ -341,7 +348,7 @@ def foresee(told: "Told", runs: Sequence[RunFolder], shape_from: str) -> Forecas
     """Return the forecast of a recipe. Reads the model's header, kept runs and what memory is free."""
     recipe = told.recipe
     shape = shape_of(shape_from)
-    held = memory(shape, recipe, load_of(recipe), precision_of(recipe)) if shape else None
+    held = memory_of(shape, recipe) if shape else None
     steps = steps_of(recipe)
     known = pace(runs, told.stage, recipe)
     return Forecast(
@@ -365,7 +372,7 @@ def steps_of(recipe: Recipe) -> int | None:
         source.file or source.teach not in ("solutions", "prompts") for source in recipe.data
     ):
         return None
-    rows = sum(source.rows for source in recipe.data)
+    rows = sum(source.num_problems for source in recipe.data)
     return max(1, ceil(recipe.epochs * rows / (recipe.batch * recipe.accumulate)))
 
 

@@ -22,7 +22,11 @@ def stage_rows(stage: str, recipe: Recipe) -> list[Row]:
         return [thumb.row if thumb.good else replace(thumb.row, problem=None) for thumb in thumbs]
     if stage == "distil" and getattr(recipe, "teacher", ""):
         return [_as_if_taught(row) for row in rows_of([_solved(one) for one in recipe.data])]
-    return [*rows_of(recipe.data)]
+    if stage == "distil" and not getattr(recipe, "teacher", ""):
+        from studium.train.teaching import read_traces
+
+        return [trace.row for trace in read_traces(recipe.data)]
+    return rows_of(recipe.data)
 
 
 def _solved(source: Source) -> Source:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from studium.errors import StudiumError
 from studium.hardware import read_gpus
 from studium.train.config import Recipe
-from studium.train.forecast import load_of, memory, precision_of
+from studium.train.forecast import memory_of
 from studium.train.preflight.findings import DRAWING, Finding, Inputs, bad, good, not_tried
 from studium.train.preflight.gold import gold_of
 from studium.train.rows import Encoded, completion_ids, encode, prompt_ids
@@ -124,7 +124,7 @@ def fits(inputs: Inputs) -> Finding:
         for row in inputs.every
     ]
     longest = max(sizes, default=recipe.max_tokens)
-    needed = memory(inputs.shape, recipe, load_of(recipe, longest), precision_of(recipe)).total_bytes
+    needed = memory_of(inputs.shape, recipe, longest).total_bytes
     # A GPU is where the model goes if there is one.
     free = max((gpu.vram_free_bytes for gpu in read_gpus()), default=inputs.available_bytes)
     told = f"about {needed / 2**20:,.0f} MiB for rows of {longest} tokens, {free / 2**20:,.0f} MiB is free"
@@ -153,6 +153,8 @@ class Stopping(RunFolder):
 
 
 def _too_costly(inputs: Inputs) -> str:
+    if inputs.teacher:
+        return "the teacher would have to be asked"
     if inputs.shape is None or inputs.shape.parameters > MOST_DRILLED_PARAMETERS:
         return f"only for models under {MOST_DRILLED_PARAMETERS:,} weights"
     return ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DRAWING = ("srl", "rlvr")
-"""Stages whose rows are prompts; the others' rows have completions."""
+"""Stages that draw replies from the model itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,19 @@ class Inputs:
         (self.run or stage_named(self.told.stage).run)(recipe, folder, lambda line: None)
 
     @property
+    def prompts_only(self) -> bool:
+        """Whether the data are prompts, replies to which are still to be drawn."""
+        return self.told.stage in DRAWING or bool(self.teacher)
+
+    @property
+    def teacher(self) -> str:
+        """The teacher whose replies are drawn, "" where there is none."""
+        return str(getattr(self.told.recipe, "teacher", ""))
+
+    @property
     def learned(self) -> Iterator[Row]:
         """Rows whose completions are trained on."""
-        if self.told.stage not in DRAWING:
+        if not self.prompts_only:
             yield from self.rows
         yield from self.old
 

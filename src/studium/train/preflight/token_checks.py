@@ -5,7 +5,7 @@ from math import isfinite
 from statistics import fmean
 from typing import Any
 
-from studium.train.preflight.findings import DRAWING, Finding, Inputs, bad, good
+from studium.train.preflight.findings import Finding, Inputs, bad, good
 from studium.train.preflight.gold import gold_of
 from studium.train.rows import Row, completion_ids, encode, prompt_ids, whole_ids, with_completion
 
@@ -27,7 +27,7 @@ def trained_tokens(inputs: Inputs) -> Finding:
             return bad(
                 name, "no token of a row carries loss", row, try_next="look at it: studium train check"
             )
-    if inputs.told.stage in DRAWING:
+    if inputs.prompts_only:
         return good(name, f"{len(inputs.rows)} prompts; replies are drawn")
     if not shares:
         return bad(name, "there are no rows", try_next="correct 'data' in the recipe")
@@ -70,9 +70,8 @@ def end_tokens(inputs: Inputs) -> Finding:
             return bad(
                 name, "the end token stands within a completion", row, try_next="take it out of the text"
             )
-    return good(
-        name, f"{tokenizer.eos_token!r} ends {ending} rows, under loss; padding is {tokenizer.pad_token!r}"
-    )
+    told = f", under loss in {ending} rows" if ending else ""
+    return good(name, f"replies end with {tokenizer.eos_token!r}{told}; padding is {tokenizer.pad_token!r}")
 
 
 def template(inputs: Inputs) -> Finding:
