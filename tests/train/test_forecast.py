@@ -113,6 +113,8 @@ def test_time_comes_from_kept_runs_and_scales_with_rows(tmp_path: Path) -> None:
     assert seconds_for(found, recipe, 100) == pytest.approx(200)
     assert seconds_for(found, replace(recipe, batch=16, accumulate=2), 100) == pytest.approx(800)
     assert rows_per_step(replace(recipe, accumulate=4)) == 32
+    long = kept(tmp_path / "long", "sft", recipe, 800, 1000)
+    assert seconds_for(pace([*runs, long], "sft", recipe) or found, recipe, 100) == pytest.approx(80)
 
 
 def test_a_config_without_a_shape_is_refused_by_name(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Protocol
 from studium.config.document import Scalar
 from studium.config.units import parse_duration, parse_size
 
+_POWER_OF_TEN = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d{1,3}")
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -98,6 +99,8 @@ class Number:
 
     def read(self, scalar: Scalar) -> float:
         value = scalar.value
+        if isinstance(value, str) and _POWER_OF_TEN.fullmatch(value):
+            value = float(value)  # 2e-4 is text in YAML 1.1, which wants 2.0e-4
         number = float(value) if isinstance(value, int | float) and abs(value) < 1e300 else math.nan
         if isinstance(value, bool) or not self.least <= number <= self.most:  # never true of NaN
             raise Expected(f"a number from {self.least:g} to {self.most:g}")

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from studium.errors import ConfigurationError
@@ -281,7 +280,7 @@ def rows_per_step(recipe: Recipe) -> int:
 
 def pace(runs: Iterable[RunFolder], stage: str, recipe: Recipe) -> Pace | None:
     """Return how fast kept runs of this stage, model, adapter and length were; None where there are none."""
-    found: list[float] = []
+    found: list[tuple[float, int]] = []
     for run in runs:
         told = run.told()
         kept = told.get("recipe", {})
@@ -291,8 +290,18 @@ def pace(runs: Iterable[RunFolder], stage: str, recipe: Recipe) -> Pace | None:
         status = run.status()
         if alike and kept["lora"]["rank"] == recipe.lora.rank and status.step >= 3:
             rows = kept["batch"] * kept["accumulate"] * kept.get("draws", {}).get("each", 1)
-            found.append(status.seconds / status.step / rows)
-    return Pace(median(found), len(found)) if found else None
+            found.append((status.seconds / status.step / rows, status.step))
+    return Pace(_median_by_steps(found), len(found)) if found else None
+
+
+def _median_by_steps(paces: list[tuple[float, int]]) -> float:
+    """Return the pace at which half of all steps were done: short runs, which are mostly their beginning, tell less."""
+    half, seen = sum(steps for _, steps in paces) / 2, 0
+    for found, steps in sorted(paces):
+        seen += steps
+        if seen >= half:
+            return found
+    raise AssertionError
 
 
 def seconds_for(pace_known: Pace, recipe: Recipe, steps: int) -> float:
