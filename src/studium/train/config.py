@@ -80,7 +80,11 @@ class Optimiser:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Problems kept from training that are answered every so many steps (0: never), greedily; the best is kept."""
+    """Problems kept from training that are answered every so many steps (0: never), greedily; the best is kept.
+
+    Files among `data` hold rows kept from training, whose loss is measured where rows are given (SFT, DPO, KTO,
+    distillation); without problems the lowest loss is best.
+    """
 
     every_steps: Steps = 50
     problems: Annotated[int, Whole(0, 100_000)] = 100

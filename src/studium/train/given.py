@@ -7,14 +7,15 @@ from typing import Any
 
 from studium.train.carry_out import carry_out
 from studium.train.course import Checkpoint, drive
+from studium.train.data import rows_of
 from studium.train.export import write_adapter
 from studium.train.learner import Learner
 from studium.train.models import load, serves_as_gguf
 from studium.train.rl.running import validation_problems
-from studium.train.row_stage import RowStage
+from studium.train.row_stage import RowStage, encoded_rows
 from studium.train.rows import Row
 from studium.train.run_folder import RunFolder
-from studium.train.trl_bridge import GivenRecipe
+from studium.train.trl_bridge import GivenRecipe, OldRows
 
 ADAPTER, ADAPTER_GGUF = "adapter", "adapter.gguf"
 
@@ -29,6 +30,16 @@ class Outset:
         self.loaded = load(options.model, four_bit=options.lora.four_bit)
         self.learner = Learner(self.loaded, options.optimiser, options.lora, steps=steps, seed=options.seed)
         self.validation = validation_problems(options.validation, options)
+        kept = rows_of([one for one in options.validation.data if one.file])
+        self._kept = encoded_rows(self.loaded.tokenizer, kept, options.max_tokens)
+
+    @property
+    def held_out_loss(self) -> Callable[[], float] | None:
+        """What measures the rows of files in `validation.data`; None where there are none."""
+        if not self._kept:
+            return None
+        rows = OldRows(self.learner, self.options)
+        return lambda: rows.mean(self._kept)
 
 
 def carry_out_given(

@@ -60,7 +60,10 @@ class Share(NamedTuple):
 
 
 class RowStage(Generic[Fresh]):
-    """A stage of given rows (see `course.Stage`). Problems of `validation` are answered greedily."""
+    """A stage of given rows (see `course.Stage`). Problems of `validation` are answered greedily.
+
+    `held_out_loss` measures rows kept from training; where there are no problems, the lower it is the better.
+    """
 
     def __init__(
         self,
@@ -74,8 +77,10 @@ class RowStage(Generic[Fresh]):
         steps: int,
         validation: Sequence[Problem] = (),
         thinks: bool = False,
+        held_out_loss: Callable[[], float] | None = None,
     ) -> None:
         self.steps = steps
+        self._held_out_loss = held_out_loss
         self.learner = learner
         self._loss = loss
         self._share = share
@@ -93,11 +98,13 @@ class RowStage(Generic[Fresh]):
         return StepDone({**metrics, **told.means()}, told.rows)
 
     def validate(self) -> Mapping[str, float]:
-        if not self._validation:
-            return {}
-        scores = [one.score for (one,) in self._solver.solve(self._validation)]
-        known = [score for score in scores if score is not None]
-        return {"score": fmean(known), "scored": float(len(known))} if known else {}
+        loss = self._held_out_loss() if self._held_out_loss else None
+        held_out = {} if loss is None else {"held_out_loss": loss}
+        solved = self._solver.solve(self._validation) if self._validation else []
+        known = [one.score for (one,) in solved if one.score is not None]
+        if known:
+            return {"score": fmean(known), "scored": float(len(known)), **held_out}
+        return {} if loss is None else {"score": -loss, **held_out}
 
     def lower_rate(self, factor: float) -> None:
         self.learner.lower_rate(factor)

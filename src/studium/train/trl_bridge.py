@@ -73,7 +73,7 @@ class Heard:
 
 
 class OldRows:
-    """The mean cross entropy of old rows, beside another loss."""
+    """The mean cross entropy of rows: of old ones beside another loss, of those kept from training as a measure."""
 
     def __init__(self, learner: Learner, recipe: GivenRecipe) -> None:
         self._model, self._compute, self._batch = learner.model, recipe.compute, recipe.batch
@@ -87,7 +87,20 @@ class OldRows:
             told.add(old_loss=float(loss.detach()) * targets / sum(len(r.ids) - r.num_prompt for r in part))
             yield loss
 
+    def mean(self, rows: Sequence[Encoded]) -> float:
+        """Return the mean cross entropy of rows, nothing learned, dropout off."""
+        import torch
+
+        training = self._model.training
+        self._model.eval()
+        with torch.no_grad():
+            parts = [rows[at : at + self._batch] for at in range(0, len(rows), self._batch)]
+            total = sum(float(self._loss(part)) for part in parts)
+        self._model.train(training)
+        return total / sum(len(row.ids) - row.num_prompt for row in rows)
+
     def _loss(self, rows: Sequence[Encoded]) -> "torch.Tensor":
+        """Return the sum of the cross entropy over the trained tokens of rows."""
         import torch
 
         most = max(len(row.ids) for row in rows)

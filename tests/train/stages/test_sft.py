@@ -5,11 +5,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
+from studium.domains.protocol import Split
 from studium.errors import ConfigurationError
 from studium.train.config import Lora, Optimiser, Replay, Source, Validation, Watch
 from studium.train.course import Checkpoint
@@ -20,7 +22,7 @@ from studium.train.row_stage import Told, encoded_rows
 from studium.train.rows import encode
 from studium.train.run_folder import RunFolder, State
 from studium.train.stages import sft
-from studium.train.trl_bridge import Compute
+from studium.train.trl_bridge import Compute, OldRows
 
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
 
@@ -327,3 +329,24 @@ def test_an_adapter_trained_on_four_bits_is_merged_into_the_base_it_was_trained_
     adapted = PeftModel.from_pretrained(four_bit, tmp_path / "run" / "adapter").train()(ids_BT).logits
     assert torch.allclose(load(str(made.folder)).model(ids_BT).logits, adapted.float(), atol=1e-3)
     assert (tmp_path / "run" / "adapter" / "adapter.gguf").read_bytes()[:4] == b"GGUF"
+
+
+def test_rows_kept_in_a_file_are_measured_and_the_lowest_loss_wins(tmp_path):
+    """A rate that ruins the model after a while: the weights of the best validation are the result."""
+    lines = [
+        {"prompt": row.messages[0].content, "completion": row.completion}
+        for row in rows_of((replace(NEW, seed=99, rows=8),), side=Split.SCORING)
+    ]
+    (tmp_path / "kept.jsonl").write_bytes(b"\n".join(orjson.dumps(line) for line in lines))
+    kept = Source(file=str(tmp_path / "kept.jsonl"))
+    validation = Validation(every_steps=4, data=(kept,))
+    ruinous = Optimiser(rate=0.1, warmup_steps=400)
+    options = recipe(optimiser=ruinous, steps=24, validation=validation, watch=Watch(act="advise"), batch=4)
+    made = train(options, tmp_path / "run")
+    told = [line["validation"]["held_out_loss"] for line in steps(tmp_path / "run") if "validation" in line]
+    assert len(told) == 6
+    assert min(told) < told[-1]
+    assert made.ended.best == -min(told)
+    again, rows = Outset(recipe(model=str(made.folder)), 1), rows_of((kept,))
+    encoded = encoded_rows(again.loaded.tokenizer, rows, 512)
+    assert OldRows(again.learner, options).mean(encoded) == pytest.approx(min(told), abs=1e-5)

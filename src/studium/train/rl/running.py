@@ -137,7 +137,7 @@ def steps_of(options: Recipe, rows: int) -> int:
 
 def validation_problems(validation: Validation, recipe: Recipe) -> Sequence[Problem]:
     """Return problems kept from training: of `validation.data`, else of the domains that are trained on."""
-    sources = validation.data or tuple(one for one in recipe.data if one.domain)
+    sources = tuple(one for one in validation.data or recipe.data if one.domain)
     if not sources or not validation.problems:
         return ()
     each = ceil(validation.problems / len(sources))

@@ -126,6 +126,7 @@ def _learn(
         steps=outset.steps,
         validation=outset.validation,
         thinks=options.thinks,
+        held_out_loss=outset.held_out_loss,
     )
     # The prompts name the data: traces follow from them, teacher and seed.
     return carry_out_given("distil", outset, stage, [*prompts, *old_rows], folder, say)

@@ -86,6 +86,7 @@ def run(options: Options, folder: RunFolder, say: Callable[[str], None]) -> Chec
         steps=outset.steps,
         validation=outset.validation,
         thinks=options.thinks,
+        held_out_loss=outset.held_out_loss,
     )
     rows = [*(row for pair in pairs for row in pair.rows), *old_rows]
     return carry_out_given("dpo", outset, stage, rows, folder, say)

@@ -94,6 +94,7 @@ def run(options: Options, folder: RunFolder, say: Callable[[str], None]) -> Chec
         steps=outset.steps,
         validation=outset.validation,
         thinks=options.thinks,
+        held_out_loss=outset.held_out_loss,
     )
     return carry_out_given("kto", outset, stage, [*(one.row for one in thumbs), *old_rows], folder, say)
 

@@ -57,6 +57,7 @@ def run(options: Options, folder: RunFolder, say: Callable[[str], None]) -> Chec
         steps=outset.steps,
         validation=outset.validation,
         thinks=options.thinks,
+        held_out_loss=outset.held_out_loss,
     )
     return carry_out_given("sft", outset, stage, [*rows, *old_rows], folder, say)
 
