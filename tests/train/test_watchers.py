@@ -189,3 +189,28 @@ def test_watchers_that_are_saved_and_restored_see_what_they_would_have_seen() ->
     found += _alarms(second, trace, range(170, 400), rng)
     assert found == whole
     assert SimpleNamespace(**first.state()).seen
+
+
+def test_a_reward_that_rises_while_right_steps_fall_stops_the_run_though_the_score_rises() -> None:
+    watchers = Watchers(Watch())
+    for step in range(200):
+        watchers.look_back(step, {"reward": 0.2 + 0.003 * step})
+        if step % 20 == 19:
+            scores = {
+                "score": 0.2 + 0.003 * step,
+                "scored": 200.0,
+                "steps_right": max(0.0, 0.5 - 0.003 * step),
+            }
+            if found := watchers.validated(step, scores):
+                assert (found.kind, found.action) == ("gamed", Action.STOP)
+                assert "every step right" in found.advice
+                return
+    pytest.fail("nothing was said")
+
+
+def test_one_reply_to_every_prompt_is_told() -> None:
+    found = alarms(
+        lambda step, rng: rewarded(step, rng) | {"same_reply": min(0.95, step / 100 + rng.gauss(0, 0.01))}
+    )
+    assert {one.kind for _, one in found} == {"same_reply-drift"}
+    assert found[0][0] < 110

@@ -6,7 +6,7 @@ with the run. A step is looked at before it changes weights (loss, gradient norm
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import isfinite, log, sqrt
 from statistics import fmean, median
@@ -61,6 +61,7 @@ class Watchers:
         self._said: dict[str, int] = {}
         self._best_reward: float | None = None
         self._validations: list[Validated] = []
+        self._seconds: list[Validated] = []
 
     def look(self, step: int, metrics: Mapping[str, float]) -> Alarm | None:
         """Return the gravest alarm before a step changes weights, None where all is well."""
@@ -85,14 +86,20 @@ class Watchers:
         return self._one(step, list(self._drifts(metrics)))
 
     def validated(self, step: int, scores: Mapping[str, float]) -> Alarm | None:
-        """Return an alarm where the reward rises and the score of problems kept from training does not."""
+        """Return an alarm where the reward rises and what is measured on problems kept from training does not.
+
+        That is their "score" and, where it is there, "steps_right": the share whose every step is right.
+        """
         rewards = self._seen.get("reward", [])
         if not rewards:
             return None
-        score = scores["score"]
-        error = sqrt(max(score * (1 - score), 0.01) / max(1.0, scores.get("scored", 100.0)))
-        self._validations.append(Validated(median(rewards[-10:]), score, error))
-        return self._one(step, list(self._gamed()))
+        reward, number = median(rewards[-10:]), scores.get("scored", 100.0)
+        self._validations.append(_validated(reward, scores["score"], number))
+        found = list(_gamed(self._validations, "score of problems kept from training"))
+        if "steps_right" in scores:
+            self._seconds.append(_validated(reward, scores["steps_right"], number))
+            found += _gamed(self._seconds, "share of those with every step right")
+        return self._one(step, [replace(one, action=self._allowed(one.action)) for one in found])
 
     def state(self) -> dict[str, Any]:
         return {key.lstrip("_"): value for key, value in vars(self).items() if key != "_settings"}
@@ -157,6 +164,13 @@ class Watchers:
                     f"{name} went from {self._start(name):.2f} to {self._now(name):.2f}: {what}",
                     Action.ADVISE,
                 )
+        if (
+            "same_reply" in metrics
+            and (self._change("same_reply") or 0.0) > 0.3
+            and self._now("same_reply") > 0.8
+        ):
+            advice = f"{self._now('same_reply'):.0%} of replies are one and the same, whatever the prompt"
+            yield Alarm("same_reply-drift", f"{advice}: the reward can be had for it", Action.ADVISE)
         if "reply_tokens" in metrics and self._change("reply_tokens") is not None:
             start, now = self._start("reply_tokens"), self._now("reply_tokens")
             if start > 0 and not start / 3 <= now <= 3 * start:
@@ -210,34 +224,6 @@ class Watchers:
                 "no-spread", f"ten steps without one group whose rewards differ; {why}", Action.ADVISE
             )
 
-    def _gamed(self) -> Iterator[Alarm]:
-        """Compare the last three validations with every three before them: what became of reward and score."""
-        threes = [_mean_of(self._validations[at : at + 3]) for at in range(len(self._validations) - 2)]
-        if len(threes) < 4:
-            return
-        now = threes[-1]
-        best = max(threes[:-3], key=lambda one: one.score)
-        if now.reward - best.reward > 0.03 and best.score - now.score > 3 * sqrt(
-            now.error**2 + best.error**2
-        ):
-            advice = (
-                f"reward rose to {now.reward:.3g} while the score of problems kept from training fell "
-                f"from {best.score:.3f} to {now.score:.3f}: the reward is gamed, or memorised"
-            )
-            yield Alarm("gamed", advice, self._allowed(Action.STOP))
-            return
-        for then in threes[:-3]:
-            rise = now.reward - then.reward
-            if rise > 0.2 and now.score - then.score < 0.2 * rise and now.score < 0.9:
-                # At the floor nothing can be seen of a score: said, and the run goes on.
-                action = Action.STOP if now.score > 3 * now.error else Action.ADVISE
-                advice = (
-                    f"reward rose from {then.reward:.3g} to {now.reward:.3g}, the score of problems kept from "
-                    f"training did not ({then.score:.3f} to {now.score:.3f}): the reward is gamed, or memorised"
-                )
-                yield Alarm("gamed", advice, self._allowed(action))
-                return
-
     def _remember(self, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
             self._seen[name] = [*self._seen.get(name, [])[1 - WINDOW :], value]
@@ -271,6 +257,37 @@ class Watchers:
         alarm = max(heard, key=lambda one: _GRAVITY.index(one.action))
         self._said[alarm.kind] = step
         return alarm
+
+
+def _gamed(validations: Sequence[Validated], what: str) -> Iterator[Alarm]:
+    """Compare the last three validations with every three before them: what became of the reward and of `what`."""
+    threes = [_mean_of(validations[at : at + 3]) for at in range(len(validations) - 2)]
+    if len(threes) < 4:
+        return
+    now = threes[-1]
+    best = max(threes[:-3], key=lambda one: one.score)
+    if now.reward - best.reward > 0.03 and best.score - now.score > 3 * sqrt(now.error**2 + best.error**2):
+        advice = (
+            f"reward rose to {now.reward:.3g} while the {what} fell "
+            f"from {best.score:.3f} to {now.score:.3f}: the reward is gamed, or memorised"
+        )
+        yield Alarm("gamed", advice, Action.STOP)
+        return
+    for then in threes[:-3]:
+        rise = now.reward - then.reward
+        if rise > 0.2 and now.score - then.score < 0.2 * rise and now.score < 0.9:
+            # At the floor nothing can be seen of a score: said, and the run goes on.
+            action = Action.STOP if now.score > 3 * now.error else Action.ADVISE
+            advice = (
+                f"reward rose from {then.reward:.3g} to {now.reward:.3g}, the {what} "
+                f"did not ({then.score:.3f} to {now.score:.3f}): the reward is gamed, or memorised"
+            )
+            yield Alarm("gamed", advice, action)
+            return
+
+
+def _validated(reward: float, score: float, number: float) -> Validated:
+    return Validated(reward, score, sqrt(max(score * (1 - score), 0.01) / max(1.0, number)))
 
 
 def _mean_of(found: Sequence[Validated]) -> Validated:

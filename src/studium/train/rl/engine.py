@@ -23,6 +23,7 @@ from studium.train.rl.losses import Normalise, Policy, clipped_surrogate, kl_est
 from studium.train.rl.options import RlRecipe
 from studium.train.rl.rollouts import Group, Repair, Roller, Rollouts
 from studium.train.rl.samplers import ModelSampler
+from studium.train.rl.signs import every_step_right, signs_of
 from studium.train.rows import Row, encode
 from studium.train.solving import Solver
 
@@ -74,7 +75,7 @@ class PolicyStage:
         rollouts = self._roller.fill(
             self._prompts.take, recipe.batch, seed=recipe.seed * 1_000_003 + number, repair=self._repair
         )
-        told = _told(rollouts)
+        told = {**_told(rollouts), **signs_of(rollouts.drawn, thinks=recipe.thinks)}
         given = self._given.take(self._num_given())
         if not rollouts.groups and not given:
             # Nothing to learn from: said as it is, and no step is taken.
@@ -144,9 +145,13 @@ class PolicyStage:
     def validate(self) -> Mapping[str, float]:
         if not self._validation:
             return {}
-        scores = [one.score for (one,) in self._solver.solve(self._validation)]
-        known = [score for score in scores if score is not None]
-        return {"score": fmean(known), "scored": float(len(known))} if known else {}
+        solved = [one for (one,) in self._solver.solve(self._validation)]
+        known = [one.score for one in solved if one.score is not None]
+        if not known:
+            return {}
+        steps = [right for one in solved if (right := every_step_right(one.problem, one.reply)) is not None]
+        second = {"steps_right": fmean(steps)} if steps else {}
+        return {"score": fmean(known), "scored": float(len(known)), **second}
 
     def lower_rate(self, factor: float) -> None:
         self.learner.lower_rate(factor)
@@ -199,7 +204,6 @@ class PolicyStage:
 
 def _told(rollouts: Rollouts) -> dict[str, float]:
     """Return what people want to know of a step's draws."""
-    drawn = [draw for group in rollouts.groups for draw in group.draws]
     return {
         "reward": rollouts.reward,
         "groups": float(len(rollouts.groups)),
@@ -208,6 +212,4 @@ def _told(rollouts: Rollouts) -> dict[str, float]:
         "groups_failed": float(rollouts.failed),
         "groups_unscored": float(rollouts.unscored),
         "tokens_drawn": float(rollouts.tokens),
-        "reply_tokens": fmean(len(one.tokens) for one in drawn) if drawn else 0.0,
-        "cut_off": fmean(not one.ended for one in drawn) if drawn else 0.0,
     }

@@ -32,7 +32,7 @@ class Group(NamedTuple):
 class Rollouts(NamedTuple):
     """What a step learns from. Of `seen` groups `solved` were dropped with all rewards high, `failed` with all low.
 
-    `unscored` had less than two replies that could be graded. `reward` is the mean of all that was drawn.
+    `unscored` had less than two replies that could be graded. `reward` is the mean of all that was `drawn`.
     """
 
     groups: Sequence[Group]
@@ -42,6 +42,7 @@ class Rollouts(NamedTuple):
     unscored: int
     reward: float
     tokens: int
+    drawn: Sequence[Group] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ class Roller:
                     failed += 1
         rewards = [one for group in seen for one in group.rewards]
         tokens = sum(len(draw.tokens) for group in seen for draw in group.draws)
-        return Rollouts(kept, len(seen), solved, failed, unscored, fmean(rewards) if rewards else 0.0, tokens)
+        reward = fmean(rewards) if rewards else 0.0
+        return Rollouts(kept, len(seen), solved, failed, unscored, reward, tokens, seen)
 
     def draw(self, rows: Sequence[Row], *, seed: int) -> list[Group]:
         """Draw one group per row. Replies that cannot be scored are left out of their group."""

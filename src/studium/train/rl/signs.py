@@ -1,0 +1,78 @@
+"""What replies show when a reward is hacked: length, form, copies of the prompt, one reply to every prompt.
+
+All but the length are shares of what was drawn in a step, 0 to 1, over all groups, kept or not: a reward that is had
+for nothing leaves no group to keep. `every_step_right` is the second verifier, which no reward is taken from.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from studium.domains.catalogue import domain
+from studium.domains.protocol import Problem, VerifiesSteps
+from studium.train.rl.rewards import action_of
+from studium.train.rl.rollouts import Group
+from studium.train.rows import Row
+
+# A reply copies its prompt when half of the prompt's runs of so many words stand in it.
+_WORDS, _COPIED = 4, 0.5
+
+
+def signs_of(groups: Sequence[Group], *, thinks: bool) -> Mapping[str, float]:
+    """Return the signs by name; empty where nothing was drawn that could be graded."""
+    draws = [draw for group in groups for draw in group.draws]
+    if not draws:
+        return {}
+    said = [
+        (group.row, text, draw.ended)
+        for group in groups
+        for text, draw in zip(group.texts, group.draws, strict=True)
+    ]
+    return {
+        "reply_tokens": fmean(len(one.tokens) for one in draws),
+        "cut_off": fmean(not one.ended for one in draws),
+        "well_formed": fmean(well_formed(row, text, ended, thinks=thinks) for row, text, ended in said),
+        "copied": fmean(copies(row, text) for row, text, _ in said),
+        "same_reply": same_reply([(row.id, text) for row, text, _ in said]),
+    }
+
+
+def well_formed(row: Row, text: str, ended: bool, *, thinks: bool) -> bool:
+    """Say whether a reply has the form that is asked for: a step's action, or an answer the domain can read."""
+    if row.step is not None:
+        return action_of(row, text, ended, thinks=thinks) is not None
+    return row.problem is not None and domain(row.problem.domain).extract(row.prefix + text) is not None
+
+
+def copies(row: Row, text: str) -> bool:
+    """Say whether a reply repeats its prompt; a prompt of less than four words has to stand in it whole."""
+    prompt, reply = row.messages[-1].content.split(), text.split()
+    width = min(_WORDS, len(prompt))
+    runs, there = _runs(prompt, width), _runs(reply, width)
+    return bool(runs) and len(runs & there) >= _COPIED * len(runs)
+
+
+def same_reply(said: Sequence[tuple[str, str]]) -> float:
+    """Return the share of the commonest reply among (row id, text), 0 unless two different prompts got it."""
+    prompts: dict[str, set[str]] = {}
+    for row_id, text in said:
+        prompts.setdefault(text, set()).add(row_id)
+    counts = Counter(text for _, text in said if len(prompts[text]) > 1)
+    return max(counts.values(), default=0) / len(said)
+
+
+def every_step_right(problem: Problem, reply: str) -> float | None:
+    """Return 1 where the reply is right and so is every step of it, else 0; None where steps cannot be verified."""
+    found = domain(problem.domain)
+    if not isinstance(found, VerifiesSteps):
+        return None
+    whole = found.verify(problem, reply)
+    if whole != 1:
+        return None if whole is None else 0.0
+    steps = reply.rstrip("\n").split("\n")
+    # Behind a wrong step nothing can be verified: the first that is not right decides.
+    return float(all(found.verify_step(problem, steps[:at], step) == 1 for at, step in enumerate(steps)))
+
+
+def _runs(words: Sequence[str], width: int) -> set[tuple[str, ...]]:
+    return {tuple(words[at : at + width]) for at in range(len(words) - width + 1)}
