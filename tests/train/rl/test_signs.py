@@ -33,7 +33,7 @@ def test_each_sign_is_a_share_of_what_was_drawn():
         [group(0, prompt, "no no no no", ended=False), group(1, "no no no no", "Answer: 3")], thinks=False
     )
     assert found["cut_off"] == 0.5
-    assert found["well_formed"] == 0.5
+    assert found["well_formed"] == 0.25
     assert found["copied"] == 0.25
     assert found["same_reply"] == 0.5
 
