@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class Compute:
     """How it is computed; what is computed is the same, up to rounding with `bf16`.
 
-    `packing` lays the rows of a batch end to end instead of padding them (attention stays within a row).
+    `packing` lays the rows of a batch end to end instead of padding them (attention stays within a row): faster where
+    attention kernels know of it, slower on a processor.
     `gradient_checkpointing` computes forward twice and keeps less in memory. `liger` needs its kernels and a GPU.
     """
 

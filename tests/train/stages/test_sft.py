@@ -119,7 +119,7 @@ def gradients(options: sft.Options) -> tuple[float, dict]:
     parts = list(loss.parts(rows[:8], rows[8:10], Told()))
     for part in parts:
         part.backward()
-    found = {name: one.grad for name, one in outset.learner.model.named_parameters()}
+    found = {name: one.grad for name, one in outset.learner.model.named_parameters() if one.requires_grad}
     return float(sum(part.detach() for part in parts)), found
 
 
@@ -130,11 +130,13 @@ def gradients(options: sft.Options) -> tuple[float, dict]:
         {"batch": 3},
         {"compute": Compute(packing=True)},
         {"batch": 4, "compute": Compute(packing=True)},
+        {"compute": Compute(gradient_checkpointing=True)},
+        {"compute": Compute(gradient_checkpointing=True), "lora": Lora(rank=4)},
     ],
-    ids=["one by one", "three by three", "packed", "packed by four"],
+    ids=["one by one", "three by three", "packed", "packed by four", "checkpointed", "checkpointed adapter"],
 )
 def test_however_rows_are_laid_out_a_step_has_the_same_loss_and_gradients(changed):
-    whole, expected = gradients(recipe(batch=10))
+    whole, expected = gradients(recipe(batch=10, lora=changed.get("lora", Lora())))
     loss, found = gradients(recipe(**changed))
     assert loss == pytest.approx(whole, abs=1e-6)
     assert_equal(found, expected, within=2e-6)
@@ -350,3 +352,13 @@ def test_rows_kept_in_a_file_are_measured_and_the_lowest_loss_wins(tmp_path):
     again, rows = Outset(recipe(model=str(made.folder)), 1), rows_of((kept,))
     encoded = encoded_rows(again.loaded.tokenizer, rows, 512)
     assert OldRows(again.learner, options).mean(encoded) == pytest.approx(min(told), abs=1e-5)
+
+
+def test_half_precision_costs_about_what_full_precision_costs(tmp_path):
+    """On autocast the weights stay in full: only the arithmetic is rounded."""
+    train(recipe(steps=2), tmp_path / "full")
+    made = train(recipe(steps=2, compute=Compute(bf16=True)), tmp_path / "half")
+    losses = [[line["loss"] for line in steps(tmp_path / name)] for name in ("full", "half")]
+    assert losses[0] != losses[1]
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.05)
+    assert {one.dtype for one in weights(made.folder).values()} == {torch.float32}
