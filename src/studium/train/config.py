@@ -83,12 +83,14 @@ class Validation:
     """Problems kept from training that are answered every so many steps (0: never), greedily; the best is kept.
 
     Files among `data` hold rows kept from training, whose loss is measured where rows are given (SFT, DPO, KTO,
-    distillation); without problems the lowest loss is best.
+    distillation); without problems the lowest loss is best. A run ends early after `patience` validations without a
+    better one, or at a score of `enough` (0: neither).
     """
 
     every_steps: Steps = 50
     problems: Annotated[int, Whole(0, 100_000)] = 100
     patience: Annotated[int, Whole(0)] = 0
+    enough: Share = 0.0
     data: tuple[Source, ...] = ()
 
 

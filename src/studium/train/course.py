@@ -239,6 +239,9 @@ def drive(stage: Stage, course: Course, recipe: Recipe) -> Ended:
             if recipe.validation.patience and course.stale >= recipe.validation.patience:
                 course.say(f"no better for {course.stale} validations: ends here")
                 break
+            if 0 < recipe.validation.enough <= (course.best or 0.0):
+                course.say(f"a score of {course.best:.3g} is enough: ends here")
+                break
         if time.monotonic() - saved >= recipe.save_every_s:
             _save(stage, course, best)
             saved = time.monotonic()
