@@ -154,6 +154,7 @@ def _data() -> Iterator[Case]:
     yield _row("a licence that is not allowed", "licence", lambda row: replace(row, licence="CC-BY-NC-4.0"))
     yield Case("a model whose licence is not allowed", "licence", _faulty("sft", SFT, model_licence="llama3"))
     yield Case("a problem that is measured on", "overlap", _leaky(copied=True))
+    yield Case("a row of the file that is measured on", "overlap", _held_out)
     yield Case("a problem that is measured on, within other words", "overlap", _leaky(copied=False))
 
 
@@ -255,6 +256,11 @@ def _leaky(*, copied: bool) -> Callable[[], Inputs]:
         return replace(good, rows=[*good.rows, leak], evaluation=[measured, *good.evaluation[1:]])
 
     return inputs
+
+
+def _held_out() -> Inputs:
+    good = inputs_of(told_of("sft", SFT))
+    return replace(good, held_out=[replace(good.rows[11], problem=None)])
 
 
 def _unpackable() -> Inputs:

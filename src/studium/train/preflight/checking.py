@@ -51,6 +51,7 @@ def inputs_of(told: Told) -> Inputs:
         tokenizer=loaded.tokenizer,
         old=rows_of(recipe.replay.data),
         evaluation=validation_problems(recipe.validation, recipe),
+        held_out=rows_of([one for one in recipe.validation.data if one.file]),
         end_ids=frozenset([ends] if isinstance(ends, int) else ends or ()),
         num_embeddings=model.get_input_embeddings().weight.shape[0],
         context=getattr(model.config, "max_position_embeddings", None),

@@ -115,7 +115,11 @@ def overlap(inputs: Inputs) -> Finding:
     """No problem that is measured on is trained on: not the same, not half of it in shared 8-grams (3.9)."""
     name = "overlap"
     keys = {(one.domain, one.key) for one in inputs.evaluation}
-    texts = {_normal(one.prompt): one for one in inputs.evaluation}
+    asked = [
+        *(one.prompt for one in inputs.evaluation),
+        *(one.messages[-1].content for one in inputs.held_out),
+    ]
+    texts = {_normal(one) for one in asked}
     for row in inputs.every:
         met = row.problem is not None and (row.problem.domain, row.problem.key) in keys
         if met or _normal(row.messages[-1].content) in texts:
@@ -123,10 +127,10 @@ def overlap(inputs: Inputs) -> Finding:
                 name, "a problem that is measured on is trained on", row, try_next="take it out of the data"
             )
     written = [row for row in inputs.every if row.problem is None]
-    if (found := _shared(written, [one.prompt for one in inputs.evaluation])) is not None:
+    if (found := _shared(written, asked)) is not None:
         says = f"more than half of a problem that is measured on stands in a row: {found.item[:80]!r}"
         return bad(name, says, found.row, try_next="take the row out of the data")
-    return good(name, f"none of {len(inputs.evaluation)} problems kept for measuring is in the data")
+    return good(name, f"none of {len(asked)} problems kept for measuring is in the data")
 
 
 class Shared(NamedTuple):

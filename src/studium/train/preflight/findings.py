@@ -34,11 +34,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that a run is about to use. `evaluation` are the problems it is scored on, `old` the rows replayed.
+    """All that a run is about to use. `evaluation` are the problems it is scored on, `held_out` rows kept for that.
 
-    `end_ids` are the tokens at which the served model ends (empty: not told), `num_embeddings` how many tokens the
-    model knows, `context` how many it can read. `model` is None where it is too large to be loaded twice. `run` is the
-    stage, None for the one of the recipe.
+    `old` are the rows replayed, `end_ids` the tokens at which the served model ends (empty: not told), `num_embeddings`
+    how many tokens the model knows, `context` how many it can read. `model` is None where it is too large to be loaded
+    twice. `run` is the stage, None for the one of the recipe.
     """
 
     told: Told
@@ -46,6 +46,7 @@ class Inputs:
     tokenizer: "PreTrainedTokenizerBase"
     old: Sequence[Row] = ()
     evaluation: Sequence[Problem] = ()
+    held_out: Sequence[Row] = ()
     end_ids: frozenset[int] = frozenset()
     num_embeddings: int | None = None
     context: int | None = None
