@@ -25,7 +25,8 @@ _WIDTH = 40
 
 def calibrate(
     domain: Annotated[
-        list[str] | None, typer.Option("--domain", metavar="NAME", help="Only this one; may be repeated.")
+        list[str] | None,
+        typer.Option("--domain", metavar="NAME", help="Any domain; repeatable. Else those known of."),
     ] = None,
     problems: Annotated[
         int, typer.Option("--problems", metavar="N", min=1, max=10_000, help="Problems of each domain.")
@@ -140,13 +141,18 @@ async def _calibrate(
 ) -> Json:
     from studium.app import open_studium
     from studium.cli.running import running_server
-    from studium.serve.calibrating import done, estimate, left, run, tasks
+    from studium.serve.calibrating import done, estimate, known_domains, left, run, tasks
     from studium.serve.history import CALIBRATING
 
     url = running_server(config.workspace)
     async with open_studium(config) as studium:
         team, history = studium.ensemble.team, studium.history
         chosen = [team.student(name) for name in students if name != AUTO] if students else team.members()
+        if not domains:
+            domains = known_domains(chosen or team.members(), history.reliability)
+            note(
+                f"of which cards or grades tell something, else the skills: {', '.join(domains)}; --domain takes any"
+            )
         planned = tasks(domains, problems, chosen, history.models, whole=AUTO in students, tries=tries)
         scores, heard = history.scores(CALIBRATING), history.heard(CALIBRATING)
         to_ask = left(planned, scores, heard)

@@ -5,13 +5,14 @@ the same model, is not asked again, so an interrupted run goes on. A student tha
 some chance: what a further try is worth beside the first. Only first tries are graded for reliability.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, NamedTuple
 
-from studium.domains.catalogue import all_domains, domain
+from studium.domains.catalogue import all_domains, domain, skills
 from studium.domains.protocol import Domain, Problem, Split, make_split
 from studium.errors import StudiumError
 from studium.fleet import Fleet
@@ -21,6 +22,7 @@ from studium.records.messages import Ask as Question
 from studium.records.messages import Message
 from studium.records.models import Student
 from studium.serve.history import CALIBRATING, History
+from studium.serve.reliability import Reliability
 from studium.serve.strategies.committee import again
 from studium.serve.team import AUTO
 from studium.store.replies import Asked
@@ -82,9 +84,9 @@ def tasks(
 ) -> list[Task]:
     """Return what there is to ask, student by student, so that each is loaded once. Raises CallerError.
 
-    Without names, every domain that makes problems; its levels take turns. Every student is asked up to `tries` times.
+    Levels take turns. Every student is asked up to `tries` times.
     """
-    chosen = [domain(name) for name in domains] or [one for one in all_domains().values() if one.levels]
+    chosen = [domain(name) for name in domains]
     problems = [(one, problem) for one in chosen for problem in _problems(one, num_problems)]
     of_students = [
         Task(student.name, models[student.name], one, problem, sample)
@@ -93,6 +95,16 @@ def tasks(
         for sample in range(tries)
     ]
     return of_students + [Task(WHOLE, "", one, problem) for one, problem in problems if whole]
+
+
+def known_domains(students: Sequence[Student], reliability: Reliability) -> list[str]:
+    """Return the domains of which a card or a grade of these students tells something.
+
+    Where nothing is known of anybody: what the embedded students are taught, short problems that most models can try.
+    """
+    makes = [name for name, one in all_domains().items() if one.levels]
+    known = [name for name in makes if any(reliability.evidence(one, name) > 0 for one in students)]
+    return known or list(skills())
 
 
 def done(task: Task, scores: Mapping[str, float], heard: Mapping[Asked, bool]) -> bool:
@@ -144,7 +156,8 @@ async def run(to_ask: Sequence[Task], ask: Ask, history: History) -> AsyncIterat
 async def _carry_out(task: Task, ask: Ask, history: History, heard: dict[Asked, bool]) -> float | None:
     """Ask, record what came of it, and return the score; None where it cannot be graded."""
     told = await ask(_query(task))
-    grade = _grade(task, told, history)
+    # A domain may run what was said, for seconds: meanwhile others are answered.
+    grade = await asyncio.to_thread(_grade, task, told, history)
     if grade is None:
         return None
     replies = [] if task.student == WHOLE else [_reply(task, told, grade)]
