@@ -8,6 +8,7 @@ Axes: B rows, T positions, S cache slots, V vocabulary.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -65,13 +66,16 @@ class ModelSampler:
     ) -> list[list[Draw]]:
         import torch
 
-        generator = torch.Generator().manual_seed(seed)
+        device = self._model.device
+        generator = torch.Generator(device=device).manual_seed(seed)
         order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
         at_once = max(1, self._rows // each)
         found: dict[int, list[Draw]] = {}
         training = self._model.training
         self._model.eval()
-        with torch.inference_mode():
+        # The mode looks at every operation, which on a processor would only cost.
+        elsewhere = torch.device(device) if device.type != "cpu" else nullcontext()
+        with torch.inference_mode(), elsewhere:
             for first in range(0, len(order), at_once):
                 chosen = order[first : first + at_once]
                 batch = _Batch([prompts[at] for at in chosen], each, most_tokens, temperature, generator)
