@@ -70,7 +70,7 @@ def told_of(stage: str, text: str) -> Told:
 
 
 def clean() -> list[Case]:
-    """Return configurations without a mistake: every domain for three stages, and seven of other kinds."""
+    """Return configurations without a mistake: every domain for three stages, and eight of other kinds."""
     found: list[Case] = []
     for domain in DOMAINS:
         for stage, teach in (("sft", "solutions"), ("srl", "step-prompts"), ("rlvr", "prompts")):
@@ -85,6 +85,11 @@ def clean() -> list[Case]:
         ("sft, accumulated", "sft", SFT + "accumulate: 2\n"),
         ("sft of an adapter", "sft", SFT + "lora: {rank: 4, alpha: 8}\n"),
         ("sft of steps", "sft", SFT.replace("rows: 24", "rows: 24, teach: steps")),
+        (
+            "sft of steps, some of which nobody can verify",
+            "sft",
+            SFT.replace("arithmetic, levels: [2], rows: 24", "assembly, rows: 24, teach: steps"),
+        ),
         ("rlvr with PPO", "rlvr", RLVR + "algorithm: ppo\n"),
         ("weighted sft", "weighted_sft", RLVR.replace("prompts", "steps")),
     ):

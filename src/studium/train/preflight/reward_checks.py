@@ -36,6 +36,8 @@ def gold_scores(inputs: Inputs) -> Finding:
         )
         said = gold_of(row, inputs.told.recipe) if drawn else without_thoughts(row.completion)
         score = reward(row, said or "", True)
+        if score is None and not drawn:
+            continue  # a step that its domain cannot verify may be taught, though not rewarded
         if score is None or not score >= _FULL:
             told = "is not scored" if score is None else f"scores {score:.3g}"
             try_next = "correct the row or the domain's verify: what is taught must be right"
