@@ -98,7 +98,7 @@ class Ground:
         )
 
     def rlvr(self, name: str = "rlvr", start: str = "sft", **options: Any) -> Path:
-        """Reward every step the domain verifies, on fresh prompts (one in ten of the old levels), until most are solved."""
+        """Reward every verified step, on fresh prompts (one in ten of the old levels), until most are solved."""
         return self._stage(
             name,
             "rlvr",
