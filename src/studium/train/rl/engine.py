@@ -83,7 +83,10 @@ class PolicyStage:
         batch = self.batch(rollouts.groups, given)
         metrics = self._learn(number, batch, allow)
         rows = zip(batch.row_ids, batch.rewards, strict=False)
-        return StepDone({**metrics, **told, "updated": 1.0}, [RowLoss(one, -reward) for one, reward in rows])
+        # The reward is what people look for first: the surrogate's loss is 0 on the first pass, whatever is learned.
+        shown = {"loss": metrics["loss"], "reward": told["reward"]}
+        losses = [RowLoss(one, -reward) for one, reward in rows]
+        return StepDone({**shown, **metrics, **told, "updated": 1.0}, losses)
 
     def _num_given(self) -> int:
         """Return how many given rows a step has: their share of the prompts, since their weight is set apart."""
