@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+from studium.domains.answers import ABSTENTION
 from studium.train.preflight.findings import Finding, Inputs, bad, good
 from studium.train.preflight.gold import gold_of, without_thoughts
 from studium.train.rl.rewards import Outcome, StepVerified
@@ -12,6 +13,7 @@ from studium.train.rows import Row
 _PROBED_ROWS = 48
 _NEAR = 0.9
 _FULL = 0.999
+_SENTINELS = ("correct", "right", "None", "nan")
 
 
 class Probe(NamedTuple):
@@ -20,6 +22,7 @@ class Probe(NamedTuple):
     name: str
     text: str
     right: bool = False
+    ended: bool = True
 
 
 def gold_scores(inputs: Inputs) -> Finding:
@@ -70,7 +73,7 @@ def probes(inputs: Inputs) -> Finding:
             row, golds[row.id], [one for one in rows if golds[one.id] != golds[row.id]], inputs
         ):
             also[probe.name] = probe.right
-            if (score := reward(row, probe.text, True)) is not None:
+            if (score := reward(row, probe.text, probe.ended)) is not None:
                 scores.setdefault(probe.name, []).append(score)
     means = {probe: fmean(values) for probe, values in scores.items()}
     for probe, mean in means.items():
@@ -92,6 +95,10 @@ def _probes(row: Row, gold: str, others: Sequence[Row], inputs: Inputs) -> Itera
     yield Probe("form only", last.replace(answer, "").rstrip() + " ")
     yield Probe("copied prompt", "\n".join(one.content for one in row.messages))
     yield Probe("truncated", gold[: len(gold) // 2])
+    yield Probe("cut off", gold[: len(gold) // 2], ended=False)
+    yield Probe("declined", ABSTENTION)
+    for word in _SENTINELS:
+        yield Probe(f"the word {word}", word)
     foreign = [gold_of(one, inputs.told.recipe) or "" for one in others[:20]]
     if foreign:
         yield Probe("another's reply", foreign[0])
