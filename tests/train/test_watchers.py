@@ -214,3 +214,18 @@ def test_one_reply_to_every_prompt_is_told() -> None:
     )
     assert {one.kind for _, one in found} == {"same_reply-drift"}
     assert found[0][0] < 110
+
+
+@pytest.mark.parametrize(("least", "most"), [(0.0, 1.0), (0.0, 2.0), (-1.0, 1.0)])
+def test_a_reward_that_rises_to_the_score_of_greedy_replies_is_no_hack_in_any_unit(
+    least: float, most: float
+) -> None:
+    """Rewards of 2 for right, or of 1 and -1, had their rise taken for twice what it was."""
+    watchers, said = Watchers(Watch()), []
+    for step in range(200):
+        share = 0.25 + 0.25 * step / 200
+        reward = least + share * (most - least)
+        watchers.look_back(step, {"reward": reward, "reward_least": least, "reward_most": most})
+        if step % 10 == 9:
+            said.append(watchers.validated(step, {"score": 0.55, "scored": 40.0}))
+    assert said == [None] * 20

@@ -62,6 +62,7 @@ class Watchers:
         self._best_reward: float | None = None
         self._validations: list[Validated] = []
         self._seconds: list[Validated] = []
+        self._range: tuple[float, float] | None = None
 
     def look(self, step: int, metrics: Mapping[str, float]) -> Alarm | None:
         """Return the gravest alarm before a step changes weights, None where all is well."""
@@ -83,22 +84,28 @@ class Watchers:
         self._remember(
             {k: v for k, v in metrics.items() if k not in ("loss", "gradient_norm", "rate") and isfinite(v)}
         )
+        if "reward_most" in metrics:
+            least, most = self._range or (metrics["reward_least"], metrics["reward_most"])
+            self._range = min(least, metrics["reward_least"]), max(most, metrics["reward_most"])
         return self._one(step, list(self._drifts(metrics)))
 
     def validated(self, step: int, scores: Mapping[str, float]) -> Alarm | None:
         """Return an alarm where the reward rises and what is measured on problems kept from training does not.
 
-        That is their "score" and, where it is there, "steps_right": the share whose every step is right.
+        That is their "score" and, where it is there, "steps_right": the share whose every step is right. A reward is
+        compared as a share of the range that replies have earned, so that its unit does not matter.
         """
         rewards = self._seen.get("reward", [])
         if not rewards:
             return None
         reward, number = median(rewards[-10:]), scores.get("scored", 100.0)
+        least, most = self._range or (0.0, 1.0)
+        span = (least, most) if most > least else (0.0, 1.0)
         self._validations.append(_validated(reward, scores["score"], number))
-        found = list(_gamed(self._validations, "score of problems kept from training"))
+        found = list(_gamed(self._validations, "score of problems kept from training", *span))
         if "steps_right" in scores:
             self._seconds.append(_validated(reward, scores["steps_right"], number))
-            found += _gamed(self._seconds, "share of those with every step right")
+            found += _gamed(self._seconds, "share of those with every step right", *span)
         return self._one(step, [replace(one, action=self._allowed(one.action)) for one in found])
 
     def state(self) -> dict[str, Any]:
@@ -259,14 +266,20 @@ class Watchers:
         return alarm
 
 
-def _gamed(validations: Sequence[Validated], what: str) -> Iterator[Alarm]:
-    """Compare the last three validations with every three before them: what became of the reward and of `what`."""
+def _gamed(validations: Sequence[Validated], what: str, least: float, most: float) -> Iterator[Alarm]:
+    """Compare the last three validations with every three before them: what became of the reward and of `what`.
+
+    Draws that become surer raise a reward up to the score of greedy replies: that is what training is for.
+    """
     threes = [_mean_of(validations[at : at + 3]) for at in range(len(validations) - 2)]
     if len(threes) < 4:
         return
     now = threes[-1]
     best = max(threes[:-3], key=lambda one: one.score)
-    if now.reward - best.reward > 0.03 and best.score - now.score > 3 * sqrt(now.error**2 + best.error**2):
+    width = most - least
+    if (now.reward - best.reward) / width > 0.03 and best.score - now.score > 3 * sqrt(
+        now.error**2 + best.error**2
+    ):
         advice = (
             f"reward rose to {now.reward:.3g} while the {what} fell "
             f"from {best.score:.3f} to {now.score:.3f}: the reward is gamed, or memorised"
@@ -274,8 +287,9 @@ def _gamed(validations: Sequence[Validated], what: str) -> Iterator[Alarm]:
         yield Alarm("gamed", advice, Action.STOP)
         return
     for then in threes[:-3]:
-        rise = now.reward - then.reward
-        if rise > 0.2 and now.score - then.score < 0.2 * rise and now.score < 0.9:
+        rise = (now.reward - then.reward) / width
+        above = (now.reward - least) / width > now.score
+        if rise > 0.2 and above and now.score - then.score < 0.2 * rise and now.score < 0.9:
             # At the floor nothing can be seen of a score: said, and the run goes on.
             action = Action.STOP if now.score > 3 * now.error else Action.ADVISE
             advice = (

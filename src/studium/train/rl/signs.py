@@ -1,7 +1,8 @@
 """What replies show when a reward is hacked: length, form, copies of the prompt, one reply to every prompt.
 
-All but the length are shares of what was drawn in a step, 0 to 1, over all groups, kept or not: a reward that is had
-for nothing leaves no group to keep. `every_step_right` is the second verifier, which no reward is taken from.
+Taken over all that was drawn in a step, kept or not: a reward that is had for nothing leaves no group to keep. Length
+is in tokens, rewards are in their own unit, all else is a share of the replies, 0 to 1. `every_step_right` is the
+second verifier, which no reward is taken from.
 """
 
 from collections import Counter
@@ -28,7 +29,10 @@ def signs_of(groups: Sequence[Group], *, thinks: bool) -> Mapping[str, float]:
         for group in groups
         for text, draw in zip(group.texts, group.draws, strict=True)
     ]
+    rewards = [one for group in groups for one in group.rewards]
     return {
+        "reward_least": min(rewards),
+        "reward_most": max(rewards),
         "reply_tokens": fmean(len(one.tokens) for one in draws),
         "cut_off": fmean(not one.ended for one in draws),
         "well_formed": fmean(well_formed(row, text, ended, thinks=thinks) for row, text, ended in said),
