@@ -7,6 +7,10 @@ random` is the control that shows what any reward does.
 - `reward: outcome`: prompts are problems (`teach: prompts`), the verdict on the whole reply is the reward.
 - `reward: steps`: prompts are problems with the steps so far (`teach: step-prompts`), the verdict on the next step is
   the reward. A guessable answer (one in ten) rewards wrong steps; verified steps do not.
+
+Every step tells what a hacked reward shows (`rl/signs.py`). A validation scores whole replies and, where the domain
+verifies steps, the share with every step right, which is never rewarded as such: from the sixth validation on, a
+reward that rises while these do not stops the run.
 """
 
 from collections.abc import Callable
