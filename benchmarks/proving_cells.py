@@ -47,8 +47,8 @@ class Size:
 
     base_steps: int = 900
     sft_steps: int = 300
-    rlvr_steps: int = 250
-    dpo_steps: int = 150
+    rlvr_steps: int = 400
+    dpo_steps: int = 300
     srl_steps: int = 150
     problems: int = 400
     traces: int = 160
@@ -98,22 +98,16 @@ class Ground:
         )
 
     def rlvr(self, name: str = "rlvr", start: str = "sft", **options: Any) -> Path:
-        """Reward every verified step, on fresh prompts (one in ten of the old levels), until most are solved."""
+        """Reward every verified step, on fresh prompts, until most of the hard problems are solved."""
         return self._stage(
             name,
             "rlvr",
             start,
-            data=(
-                self._source(rows=self.size.prompts, teach="step-prompts", seed=self.seed + 100),
-                self._source(
-                    levels=(3, 4), rows=self.size.prompts // 5, teach="step-prompts", seed=self.seed + 100
-                ),
-            ),
+            data=(self._source(rows=self.size.prompts, teach="step-prompts", seed=self.seed + 100),),
             reward="steps",
             steps=self.size.rlvr_steps,
             rate=2e-3,
             enough=ENOUGH,
-            replayed=0.6,
             draws=Draws(each=8, most_tokens=STEP_TOKENS),
             **options,
         )
@@ -192,7 +186,6 @@ class Ground:
         batch: int = 32,
         optimiser: str = "muon",
         enough: float = 0.0,
-        replayed: float = 0.5,
         **options: Any,
     ) -> Any:
         """Return a stage's recipe with what all rungs share: old skills replayed, and validation on both levels."""
@@ -204,7 +197,7 @@ class Ground:
             batch=batch,
             max_tokens=REPLY_TOKENS,
             optimiser=Optimiser(name=optimiser, rate=rate, warmup_steps=5),
-            replay=Replay(replayed, (old,)),
+            replay=Replay(0.5, (old,)),
             validation=Validation(
                 every_steps=20 if enough else 50, problems=100, data=kept_apart, enough=enough
             ),
