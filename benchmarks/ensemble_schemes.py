@@ -27,10 +27,10 @@ from studium.domains.open_question import OPEN_QUESTION
 from studium.domains.outside import outside_question
 from studium.domains.protocol import Split
 from studium.evals.intervals import Interval, wilson
+from studium.evals.items import Item, fresh_items
 from studium.records.answers import AnswerStatus, Fate, MemberReply, Query
 from studium.records.messages import Message
 from studium.serve.calls import Batch, Brief, Call, Strategy, Verdict
-from studium.evals.items import Item, fresh_items
 from studium.serve.comparison.measure import (
     ADAPTIVE,
     EVERYONE,

@@ -7,10 +7,10 @@ from statistics import fmean
 
 from studium.errors import StudiumError
 from studium.evals.intervals import Interval, bootstrap_mean, wilson
+from studium.evals.items import Item
 from studium.fleet import Fleet
 from studium.records.answers import Answer, AnswerStatus, Complexity, Fate, MoveKind, Query
 from studium.records.messages import Message
-from studium.evals.items import Item
 from studium.serve.ensemble import Ensemble
 
 ADAPTIVE, EVERYONE, BEST, TRIES = "adaptive", "everyone", "best single", "best, several tries"
