@@ -19,6 +19,7 @@ from studium.records.messages import Message, Sampling
 from studium.records.models import ModelSpec, Student
 from studium.serve import Ensemble, EnsembleLimits
 from studium.serve.cache import ResponseCache, shelf_limits
+from studium.serve.cache_nearness import NEVER, PROBES, least_cosine
 from studium.store.cache import AnswerShelf
 from studium.store.database import open_database
 
@@ -171,21 +172,33 @@ async def test_who_waits_for_the_first_waits_no_longer_than_its_own_limit(tmp_pa
         assert (await first).text == "one two three"
 
 
-async def near_anything(_question: str) -> list[float]:
+async def near_anything(question: str) -> list[float]:
+    """An embedding that tells probes apart, and nothing else."""
+    for number, pair in enumerate(PROBES):
+        if question in pair:
+            return [float(number + 1), 1.0 if question == pair[0] else -9.0 * number - 9.0]
     return [1.0, 0.5]
 
 
 async def test_what_means_the_same_is_given_again_but_never_across_other_numbers(tmp_path):
     async with house(tmp_path, says("105"), embed=near_anything) as one:
-        await one.team.answer(ask())
-        again = await one.team.answer(ask("What is, please, 47 + 58?"))
+        await one.team.answer(ask("Which room is 47 + 58?"))
+        again = await one.team.answer(ask("Which room is, please, 47 + 58?"))
         assert again.notes["cache"]["hit"] == "meaning" and again.notes["cache"]["similarity"] >= 0.999
-        assert again.notes["cache"]["question"] == "What is 47 + 58?"
-        for other in ("What is 47 + 59?", "What is 58 + 47?", "What is not 47 + 58?"):
+        assert again.notes["cache"]["question"] == "Which room is 47 + 58?"
+        for other in ("Which room is 47 + 59?", "Which room is 58 + 47?", "Which room is not 47 + 58?"):
             assert (await one.team.answer(ask(other))).notes["cache"]["hit"] is None
-        assert (await one.team.answer(ask("What is, now, 47 + 58?", api_key_name="k"))).notes["cache"][
-            "hit"
-        ] is None
+        theirs = await one.team.answer(ask("Which room is, now, 47 + 58?", api_key_name="k"))
+        assert theirs.notes["cache"]["hit"] is None
+
+
+async def test_a_question_of_a_domain_is_the_same_only_to_the_letter(tmp_path):
+    """With a small model's embeddings "I hated the soup" was near enough to be answered as "I loved the soup"."""
+    review = "Is this review positive, negative or mixed? I {} the soup."
+    async with house(tmp_path, says("Answer: positive"), embed=near_anything) as one:
+        await one.team.answer(ask(review.format("loved")))
+        assert (await one.team.answer(ask(review.format("loved")))).notes["cache"]["hit"] == "exact"
+        assert (await one.team.answer(ask(review.format("hated")))).notes["cache"]["hit"] is None
 
 
 async def test_an_embedding_that_is_far_or_fails_or_takes_long_is_a_miss(tmp_path):
@@ -216,3 +229,30 @@ async def test_a_row_that_cannot_be_read_is_a_miss_and_is_replaced(tmp_path):
         await one.team.answer(ask())
         assert (await one.team.answer(ask())).notes["cache"]["hit"] == "exact"
     assert len(one.runs) == 2
+
+
+async def test_a_model_that_holds_opposites_for_the_same_gives_nothing_by_meaning(tmp_path):
+    async def all_alike(_question: str) -> list[float]:
+        return [1.0, 0.5]
+
+    assert await least_cosine(all_alike, 0.97) == NEVER
+    async with house(tmp_path, says("105"), embed=all_alike) as one:
+        for text in (
+            "Which room is 47 + 58?",
+            "Which room is, please, 47 + 58?",
+            "Which room, then, is 47 + 58?",
+        ):
+            assert (await one.team.answer(ask(text))).notes["cache"]["hit"] is None
+
+
+async def test_how_near_is_near_enough_lies_between_a_models_opposites_and_the_same():
+    async def close(question: str) -> list[float]:
+        return [1.0, 0.05 if any(question == one for one, _ in PROBES) else -0.15]
+
+    async def absent(_question: str) -> list[float]:
+        return []
+
+    least = await least_cosine(close, 0.5)
+    assert least is not None and 0.98 < least < 1
+    assert await least_cosine(close, 0.999) == 0.999
+    assert await least_cosine(absent, 0.97) is None

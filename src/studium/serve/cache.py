@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from studium.config.schema import CacheConfig
+from studium.domains.catalogue import recognise
 from studium.errors import EngineTimeout, StudiumError
 from studium.records.answers import Answer, Query
 from studium.records.models import Student
-from studium.serve import cache_form, cache_keys
+from studium.serve import cache_form, cache_keys, cache_nearness
 from studium.serve.cache_form import Kept
 from studium.serve.fingerprint import fingerprint
 from studium.serve.refinement import Refiners
@@ -78,6 +79,7 @@ class ResponseCache:
         self._clock = clock
         self._flights: dict[str, asyncio.Future[Kept | None]] = {}
         self._writing: set[asyncio.Task[Any]] = set()
+        self._probing: asyncio.Task[float | None] | None = None
 
     def visit(self, query: Query, team: Team, refiners: Refiners | None = None) -> "Visit | None":
         """Return the visit of one question, to be entered; None where its answer may not be kept.
@@ -120,7 +122,10 @@ class ResponseCache:
             refined,
             cache_keys.files_of(self._students.values()),
         ]
-        scope = cache_keys.scope_of(query, fixed) if self._embed else None
+        # A question of a domain turns on each of its words, which an embedding does not tell.
+        short = len(query.question) <= cache_nearness.LONGEST_CHARACTERS
+        by_meaning = self._embed is not None and short and recognise(query.question) is None
+        scope = cache_keys.scope_of(query, fixed) if by_meaning else None
         guard = repr(cache_keys.guard(query.question)) if scope else ""
         return _Place(cache_keys.exact_key(query, fixed), scope, guard, query.api_key_name)
 
@@ -135,7 +140,10 @@ class ResponseCache:
         packed = cache_keys.packed(vector)
         if packed is None:
             return self._counted(found)
-        return self._counted(await asyncio.to_thread(self._look_near, place, question, vector, packed))
+        least = self._least_cosine()
+        if least is None:
+            return self._counted(_Search(vector=packed))
+        return self._counted(await asyncio.to_thread(self._look_near, place, question, vector, packed, least))
 
     async def put(self, place: _Place, one: Kept, vector: bytes | None) -> bool:
         """Write an answer down; False where it cannot be kept."""
@@ -176,13 +184,22 @@ class ResponseCache:
             return _Search()
         return _Search("exact", one, key, now - entry.at, 1.0)
 
-    def _look_near(self, place: _Place, question: str, vector: Sequence[float], packed: bytes) -> "_Search":
+    def _least_cosine(self) -> float | None:
+        """Return from which cosine questions mean the same to this model; None while that is being found out."""
+        if self._probing is None or (self._probing.done() and self._probing.result() is None):
+            self._probing = self._behind(cache_nearness.least_cosine(self._vector, self.settings.similarity))
+            return None
+        return self._probing.result() if self._probing.done() else None
+
+    def _look_near(
+        self, place: _Place, question: str, vector: Sequence[float], packed: bytes, least: float
+    ) -> "_Search":
         now = self._clock()
         most = min(MOST_VECTORS, MOST_PRODUCTS // len(vector))
         rows = self.shelf.near(place.scope or "", place.guard, now, most)
         near = [(cache_keys.similarity(vector, cache_keys.unpacked(data)), key) for key, data in rows]
         for cosine, key in sorted(near, reverse=True):
-            if cosine < self.settings.similarity:
+            if cosine < least:
                 break
             entry = self.shelf.look(key, now)
             one = None if entry is None else self._read(entry)
