@@ -72,17 +72,8 @@ def policy_run(
         share=options.replay.share,
         repair=(lambda group: repair(group, loaded.tokenizer)) if repair else (lambda group: None),
     )
-    return carry_out(
-        name,
-        options,
-        folder,
-        rows,
-        steps=steps,
-        learner=learner,
-        drive=lambda course: drive(stage, course, options),
-        say=say,
-        finish=(lambda: drop_head(loaded.model)) if ppo else (lambda: None),
-    )
+    drop = (lambda: drop_head(loaded.model)) if ppo else (lambda: None)
+    return _carried(name, options, folder, rows, stage, say, finish=drop)
 
 
 def imitation_run(
@@ -118,15 +109,28 @@ def imitation_run(
         share=options.replay.share,
     )
     stage.by_data = by_data
+    return _carried(name, options, folder, rows, stage, say)
+
+
+def _carried(
+    name: str,
+    options: RlRecipe,
+    folder: RunFolder,
+    rows: Sequence[Row],
+    stage: PolicyStage,
+    say: Callable[[str], None],
+    finish: Callable[[], None] = lambda: None,
+) -> Checkpoint:
     return carry_out(
         name,
         options,
         folder,
         rows,
-        steps=steps,
-        learner=learner,
+        steps=stage.steps,
+        learner=stage.learner,
         drive=lambda course: drive(stage, course, options),
         say=say,
+        finish=finish,
     )
 
 
