@@ -13,6 +13,9 @@ import psutil
 import pytest
 from tests.cli.roster import studium
 
+from studium.cli.main import run
+from studium.errors import OperatorError
+
 pytestmark = pytest.mark.slow
 
 RECIPE = """
@@ -221,3 +224,13 @@ def test_time_is_told_once_a_run_of_the_kind_was_measured(folder: Path) -> None:
     told = json.loads(train(folder, "--dry-run", "--json", "--set", "steps=16").stdout)
     assert told["measured_runs"] == 1
     assert told["seconds"] > 0
+
+
+def test_without_the_training_tools_it_says_what_is_lacking_and_how_to_get_it(monkeypatch, capsys):
+    """It was reported as a mistake of Studium's, in the environment that serving alone needs."""
+    monkeypatch.setattr(
+        "studium.cli.checks.find_spec", lambda name: None if name in ("torch", "trl") else object()
+    )
+    assert run(["train", "sft", "--config", "recipes/sft.yaml"]) == OperatorError.exit_code
+    told = capsys.readouterr().err
+    assert "training needs torch, trl, which are not installed" in told and "make dev" in told

@@ -20,10 +20,11 @@ from pathlib import Path
 
 from studium.cli.running import is_alive
 from studium.config import Config
+from studium.errors import OperatorError
 from studium.records.hardware import HardwareSnapshot
 
 OLLAMA_URL = "http://127.0.0.1:11434"
-TRAINING = ("torch", "transformers", "peft", "tokenizers", "gguf")
+TRAINING = ("torch", "transformers", "peft", "trl", "tokenizers", "gguf")
 IMPORT_TIMEOUT_S = 30.0
 REACH_S = 1.0
 FREE_DISK_BYTES = 200 * 1024**2
@@ -179,6 +180,17 @@ def llama_server() -> Finding:
             "llama-server", State.ABSENT, "not on the PATH; the embedded llama.cpp does without", ""
         )
     return Finding("llama-server", State.OK, program)
+
+
+def need_training_tools() -> None:
+    """Raise OperatorError where what training needs is not installed: serving does without it."""
+    lacking = [name for name in TRAINING if find_spec(name) is None]
+    if lacking:
+        raise OperatorError(
+            f"training needs {', '.join(lacking)}, which {'is' if len(lacking) == 1 else 'are'} not installed",
+            expected="an environment with the training tools",
+            try_next="make dev (in a clone), or pip install 'studium[train]'",
+        )
 
 
 def training() -> Finding:

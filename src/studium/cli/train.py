@@ -65,8 +65,10 @@ def _stage_command(stage: str) -> Callable[..., None]:
         workspace: WorkspaceOption = None,
         json: JsonOption = False,
     ) -> None:
+        from studium.cli.checks import need_training_tools
         from studium.train.recipe_file import read_told
 
+        need_training_tools()
         told = read_told(config, stage, [*(sets or ()), *([f"name={name}"] if name else ())])
         runs = settings(None, workspace).workspace / "runs"
         forecast = _foreseen(told, runs, shape, quiet=json and not dry_run)
@@ -264,9 +266,11 @@ def resume(name: RunName, workspace: WorkspaceOption = None, json: JsonOption = 
 
     Example: studium train resume sft-sorting
     """
+    from studium.cli.checks import need_training_tools
     from studium.train.recipe_file import FILE_NAME, read_told
     from studium.train.run_folder import State
 
+    need_training_tools()
     folder = the_run(name, workspace)
     if folder.status().state is State.RUNNING:
         raise BadRequest(

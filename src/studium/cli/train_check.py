@@ -46,8 +46,10 @@ def check(
 
     Example: studium train check --config recipes/sft.yaml --stage sft
     """
+    from studium.cli.checks import need_training_tools
     from studium.train.surroundings import quiet
 
+    need_training_tools()
     quiet()
     from studium.train import surroundings
     from studium.train.preflight.checking import CHECKS, DRILLS, inputs_of

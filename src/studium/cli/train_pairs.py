@@ -50,6 +50,9 @@ def pairs(
     if feedback:
         _from_feedback(out, thumbs, domain, settings(None, workspace).workspace, json=json)
         return
+    from studium.cli.checks import need_training_tools
+
+    need_training_tools()
     from studium.train.config import Source
     from studium.train.preferences.maker import Making, make, read_making
     from studium.train.preferences.pairs import write_pairs

@@ -5,12 +5,9 @@ that a mistake in it is told at once. Defaults suit the embedded students on a p
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from studium.config.document import read_document
 from studium.config.kinds import Choice, Name, Number, Text, Whole, YesNo
-from studium.config.reading import Reading
 from studium.config.schema import Count, Plain
 
 Share = Annotated[float, Number(0, 1)]
@@ -124,11 +121,3 @@ class Recipe:
     watch: Watch = field(default_factory=Watch)
     save_every_s: Annotated[float, Number(0, 86_400)] = 60.0
     allowed_licences: tuple[Plain, ...] = ("Apache-2.0", "MIT", "CC0-1.0", "CC-BY-4.0", "generated", "own")
-
-
-AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
-
-
-def read_recipe(path: Path, cls: type[AnyRecipe]) -> AnyRecipe:
-    """Read a recipe. Raises ConfigurationError with file, line and the nearest known key."""
-    return Reading().section(cls, read_document(path), "")
