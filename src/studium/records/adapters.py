@@ -1,0 +1,124 @@
+"""What a challenger is, which one serves a role, and every change of that: facts that `manage` decides on.
+
+A role is a place in the team. Every student that answers holds the role of its own name; the configuration may name
+further ones (`roles`). What serves a role is its champion: an adapter by its id, or "" for the student as the roster
+has it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+OWN_STUDENT = ""
+
+
+class AdapterKind(StrEnum):
+    """An adapter is a LoRA beside its base; a model stands by itself (a whole GGUF file)."""
+
+    ADAPTER = "adapter"
+    MODEL = "model"
+
+
+class Phase(StrEnum):
+    """How a challenger meets traffic: not at all, answering unseen beside the champion, or answering a share."""
+
+    NONE = "none"
+    SHADOW = "shadow"
+    SHIFT = "shift"
+
+
+class Verdict(StrEnum):
+    """What the gate says. NOT_MEASURED: nothing could be compared, which is never "ok"."""
+
+    PROMOTE = "promote"
+    HOLD = "hold"
+    ROLL_BACK = "roll back"
+    NOT_MEASURED = "not measured"
+
+
+class Action(StrEnum):
+    """What a change of a route did."""
+
+    REGISTER = "register"
+    CHALLENGE = "challenge"
+    SHIFT = "shift"
+    WITHDRAW = "withdraw"
+    PROMOTE = "promote"
+    FORCE = "force"
+    ROLL_BACK = "roll back"
+    EMERGENCY = "emergency"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One registered challenger or champion.
+
+    `id` is the SHA-256 of its files' manifest; `name` is unique within its role. `folder` is below the workspace:
+    adapters/ROLE/NAME. `serving_file` is the file in it that the engine loads: a LoRA as GGUF, or a whole model.
+    `base` is the model it changes (a roster's model or an embedded student), `base_sha256` of that model's file.
+    `lineage` holds what it was made from: run, stage, data_sha256, recipe_sha256, commit, versions, scores, licence.
+    """
+
+    id: str
+    role: str
+    name: str
+    kind: AdapterKind
+    base: str
+    base_sha256: str
+    folder: str
+    serving_file: str
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    lineage: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    registered_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who serves a role now. `share` of conversations go to the challenger in phase SHIFT, 0 to 1.
+
+    `number` is that of the last change of this role in the history; 0 where there was none.
+    """
+
+    role: str
+    champion: str = OWN_STUDENT
+    challenger: str = OWN_STUDENT
+    phase: Phase = Phase.NONE
+    share: float = 0.0
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChange:
+    """One row of the history, chained by hash: `sha256` covers the row and `previous_sha256`.
+
+    `before` and `after` are the role's routes, as JSON. `token` is the fencing token of the lease under which it was
+    made. `evidence` is the id of the gate's evidence, "" only where forced, with the reason kept, or rolled back.
+    """
+
+    number: int
+    at: float
+    role: str
+    action: Action
+    adapter: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    actor: str
+    evidence: str
+    reason: str
+    token: int
+    previous_sha256: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the gate measured, content-addressed: `id` is the SHA-256 of `body`, which replays to the same verdict."""
+
+    id: str
+    at: float
+    role: str
+    champion: str
+    challenger: str
+    verdict: Verdict
+    body: Mapping[str, Any] = field(default_factory=dict[str, Any])
