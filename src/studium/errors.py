@@ -7,7 +7,8 @@
     │   ├── ModelBroken             a model file cannot be read or loaded
     │   ├── DoesNotFit              no room for the model, now or ever
     │   ├── StoreUnavailable        the store cannot be read or written
-    │   └── SpendingLimit           the governor does not let a call be paid for
+    │   ├── SpendingLimit           the governor does not let a call be paid for
+    │   └── LeaseLost               somebody else holds the lease under which a change was to be made
     ├── CallerError             whoever asked the question
     │   ├── UnknownModel            no model, student or role of that name
     │   ├── PromptTooLong           the prompt does not fit the context
@@ -71,6 +72,10 @@ class StoreUnavailable(OperatorError):
 
 class SpendingLimit(OperatorError):
     code = "spending_limit"
+
+
+class LeaseLost(OperatorError):
+    code = "lease_lost"
 
 
 class CallerError(StudiumError):

@@ -11,19 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 MAX_NAME_BYTES = 65_535
 MAX_KEPT_BYTES = 1024 * 1024
 MAX_KEPT_ITEMS = 4096
 MAX_DIMENSIONS = 4
+MAX_TENSORS = 100_000
+MAX_ENTRIES = 10_000
+MAX_TEXTS = 4_194_304
+"""Of all arrays together; the largest vocabularies have a quarter of a million."""
+MAX_KEPT_IN_ALL_BYTES = 16 * 1024 * 1024
 _MAX_ALIGNMENT = 65_536
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 # ggml type: (weights in a block, bytes of a block). A type that is not here is not measured.
-_BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 30: (1, 2)}
-_BLOCKS |= {10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210)}
+BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 30: (1, 2)}
+BLOCKS |= {10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210)}
 
 # general.file_type, as llama.cpp numbers its mixtures (llama.h, llama_ftype).
 FILE_TYPES: Mapping[int, str] = {
@@ -51,6 +56,15 @@ class LeftOut:
 Value = int | float | bool | str | tuple[int | float | bool, ...] | LeftOut
 
 
+class ListedTensor(NamedTuple):
+    """A tensor as a header lists it: `kind` is ggml's number of how it is stored, `offset` counts from the first."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
     """A header: its metadata, how many tensors it lists, and where their bytes begin and should end.
@@ -63,6 +77,7 @@ class GgufHeader:
     data_offset: int
     file_bytes: int
     weights_by_type: Mapping[int, int] = field(default_factory=dict[int, int])
+    listed: tuple[ListedTensor, ...] = ()
 
     @property
     def quantisation(self) -> str:
@@ -95,6 +110,9 @@ class _Reader:
         self._file_bytes = file_bytes
         self._left = file_bytes
         self._weights = Counter[int]()
+        self._listed: list[ListedTensor] = []
+        self._texts = 0
+        self._kept_bytes = 0
 
     def header(self) -> GgufHeader:
         if self._bytes(4, "the magic number") != b"GGUF":
@@ -103,9 +121,9 @@ class _Reader:
         if version not in (2, 3):
             raise BrokenGguf(f"GGUF version {version}, not 2 or 3")
         num_tensors, num_entries = int(self._number("Q")), int(self._number("Q"))
-        self._fits(num_entries, 13, "metadata entries")
+        self._fits(num_entries, 13, "metadata entries", MAX_ENTRIES)
         metadata = {self._name(): self._value(int(self._number("I"))) for _ in range(num_entries)}
-        self._fits(num_tensors, 24, "tensors")
+        self._fits(num_tensors, 24, "tensors", MAX_TENSORS)
         data_end = max((self._tensor() for _ in range(num_tensors)), default=0)
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= _MAX_ALIGNMENT:
@@ -116,7 +134,12 @@ class _Reader:
                 f"is cut short: {self._file_bytes:,} bytes, its tensors end at {data_offset + data_end:,}"
             )
         return GgufHeader(
-            metadata, num_tensors, min(data_offset, self._file_bytes), self._file_bytes, dict(self._weights)
+            metadata,
+            num_tensors,
+            min(data_offset, self._file_bytes),
+            self._file_bytes,
+            dict(self._weights),
+            tuple(self._listed),
         )
 
     def _tensor(self) -> int:
@@ -125,10 +148,12 @@ class _Reader:
         num_dimensions = int(self._number("I"))
         if num_dimensions > MAX_DIMENSIONS:
             raise BrokenGguf(f"tensor {name!r} has {num_dimensions} dimensions")
-        num_weights = prod(int(self._number("Q")) for _ in range(num_dimensions))
+        shape = tuple(int(self._number("Q")) for _ in range(num_dimensions))
+        num_weights = prod(shape)
         kind, offset = int(self._number("I")), int(self._number("Q"))
+        self._listed.append(ListedTensor(name, shape, kind, offset))
         self._weights[kind] += num_weights
-        block_weights, block_bytes = _BLOCKS.get(kind, (1, 0))
+        block_weights, block_bytes = BLOCKS.get(kind, (1, 0))
         return offset + num_weights // block_weights * block_bytes
 
     def _value(self, kind: int) -> Value:
@@ -141,7 +166,9 @@ class _Reader:
     def _array(self) -> Value:
         kind, length = int(self._number("I")), int(self._number("Q"))
         if kind == _STRING:
+            self._texts += length
             self._fits(length, 8, "texts in an array")
+            self._fits(self._texts, 0, "texts in arrays", MAX_TEXTS)
             for _ in range(length):
                 self._skip(int(self._number("Q")))
             return LeftOut(length)
@@ -155,7 +182,8 @@ class _Reader:
 
     def _text(self) -> str | LeftOut:
         length = int(self._number("Q"))
-        if length > MAX_KEPT_BYTES:
+        self._kept_bytes += length
+        if length > MAX_KEPT_BYTES or self._kept_bytes > MAX_KEPT_IN_ALL_BYTES:
             self._skip(length)
             return LeftOut(length)
         return self._bytes(length, "a text").decode(errors="replace")
@@ -170,9 +198,11 @@ class _Reader:
         size = struct.calcsize("<" + code)
         return struct.unpack("<" + code, self._bytes(size, "a number"))[0]
 
-    def _fits(self, count: int, least_bytes: int, what: str) -> None:
+    def _fits(self, count: int, least_bytes: int, what: str, most: int | None = None) -> None:
         if count * least_bytes > self._left:
             raise BrokenGguf(f"claims {count:,} {what}; only {self._left:,} bytes follow")
+        if most is not None and count > most:
+            raise BrokenGguf(f"claims {count:,} {what}; at most {most:,} are read")
 
     def _skip(self, size: int) -> None:
         while size:

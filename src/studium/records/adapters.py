@@ -5,12 +5,26 @@ further ones (`roles`). What serves a role is its champion: an adapter by its id
 has it.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 OWN_STUDENT = ""
+ROUTES_LEASE = "routes"
+"""The lease under which routes are changed: one for all roles."""
+
+
+def canonical(body: Mapping[str, Any]) -> str:
+    """Return a mapping as the one JSON text that is hashed: sorted keys, no spaces. Raises ValueError for NaN."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def content_sha256(body: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a mapping's canonical JSON: the id of evidence, of an adapter's card, of a change."""
+    return hashlib.sha256(canonical(body).encode()).hexdigest()
 
 
 class AdapterKind(StrEnum):
@@ -54,10 +68,12 @@ class Action(StrEnum):
 class Adapter:
     """One registered challenger or champion.
 
-    `id` is the SHA-256 of its files' manifest; `name` is unique within its role. `folder` is below the workspace:
-    adapters/ROLE/NAME. `serving_file` is the file in it that the engine loads: a LoRA as GGUF, or a whole model.
-    `base` is the model it changes (a roster's model or an embedded student), `base_sha256` of that model's file.
-    `lineage` holds what it was made from: run, stage, data_sha256, recipe_sha256, commit, versions, scores, licence.
+    `id` is the content hash of its card (adapter_meta.json), which holds all that is here but the time, and the hash
+    of every file; `name` is unique within its role. `folder` is below the workspace: adapters/ROLE/NAME.
+    `serving_file` is the GGUF in it that the engine loads, a LoRA or a whole model; "" where there is none. `base` is
+    the model it changes (a roster's model or an embedded student), `base_sha256` of that model's file, "" where
+    nobody noted it. `lineage` holds what it was made from: run, stage, data_sha256, recipe_sha256, commit, versions,
+    scores, licence.
     """
 
     id: str
@@ -113,7 +129,7 @@ class RouteChange:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the gate measured, content-addressed: `id` is the SHA-256 of `body`, which replays to the same verdict."""
+    """What the gate measured: `id` is `content_sha256(body)`, and the body replays to the same verdict."""
 
     id: str
     at: float

@@ -59,6 +59,11 @@ def reply_tables(connection: Connection) -> None:
     schema.graded_replies.create(connection, checkfirst=True)
 
 
+def registry_tables(connection: Connection) -> None:
+    for table in schema.REGISTRY:
+        table.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     learned_profiles,
@@ -67,6 +72,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     reliability_tables,
     cache_tables,
     reply_tables,
+    registry_tables,
 )
 
 

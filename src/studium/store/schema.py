@@ -6,7 +6,7 @@ memory is RAM because the machine has no GPU); what we add stands behind them.
 
 from typing import Any
 
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import DDL, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, event
 
 metadata = MetaData()
 
@@ -321,3 +321,89 @@ cache_switch = Table(
     Column("by", Text, nullable=False),
 )
 CACHE = (cached_answers, cache_switch)
+
+# What was registered, as `records.adapters.Adapter`; mappings as JSON. `id` is the SHA-256 of its adapter_meta.json.
+adapters = Table(
+    "adapters",
+    metadata,
+    Column("role", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("base", Text, nullable=False),
+    Column("base_sha256", Text, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("serving_file", Text, nullable=False),
+    Column("files", Text, nullable=False),
+    Column("lineage", Text, nullable=False),
+    Column("registered_at", Float, nullable=False),
+)
+
+# Who serves each role now: the fold of `route_changes`, written in the same transaction.
+routes = Table(
+    "routes",
+    metadata,
+    Column("role", Text, primary_key=True),
+    Column("champion", Text, nullable=False),
+    Column("challenger", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("share", Float, nullable=False),
+    Column("number", Integer, nullable=False),
+)
+
+# Every change of a route, in one chain: `sha256` covers the row and the hash of the row before.
+route_changes = Table(
+    "route_changes",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("adapter", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("previous_sha256", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+)
+Index("route_changes_by_role", route_changes.c.role, route_changes.c.number)
+
+# What the gate measured; `id` is the SHA-256 of `body`, which is canonical JSON, `sha256` that of the row.
+gate_evidence = Table(
+    "gate_evidence",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("champion", Text, nullable=False),
+    Column("challenger", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+)
+
+# Who may write what, one row a name. `token` only ever grows; `until_s` is seconds since the boot `boot_id`.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("until_s", Float, nullable=False),
+)
+REGISTRY = (adapters, routes, route_changes, gate_evidence, leases)
+
+for _table in (route_changes, gate_evidence):
+    for _what in ("UPDATE", "DELETE"):
+        event.listen(
+            _table,
+            "after_create",
+            DDL(
+                f"CREATE TRIGGER {_table.name}_no_{_what.lower()} BEFORE {_what} ON {_table.name} "
+                f"BEGIN SELECT RAISE(ABORT, '{_table.name} is only ever added to'); END"
+            ).execute_if(dialect="sqlite"),  # pyright: ignore[reportArgumentType]
+        )

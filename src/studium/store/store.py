@@ -12,11 +12,13 @@ from studium.records.hardware import HardwareSnapshot
 from studium.records.profiles import ModelProfile
 from studium.records.runs import RequestRecord, StudentRun
 from studium.store import schema
+from studium.store.adapters import AdapterBook
 from studium.store.answers import AnswerLog
 from studium.store.cache import AnswerShelf
 from studium.store.database import open_database
 from studium.store.examples import ExampleLog
 from studium.store.grades import GradeLog
+from studium.store.leases import Leases
 from studium.store.profiles import profile_row, read_profiles
 from studium.store.replies import ReplyLog
 from studium.store.spending import Spending
@@ -33,6 +35,8 @@ class Store:
         self.examples = ExampleLog(database, workspace)
         self.spending = Spending(database)
         self.cache = AnswerShelf(database)
+        self.leases = Leases(database)
+        self.adapters = AdapterBook(database, self.leases)
         self._writer = BatchWriter(database)
         self.answers = AnswerLog(database, self._writer)
         self.grades = GradeLog(database, self._writer)

@@ -1,0 +1,375 @@
+"""The registry: adapters taken in with their lineage, and who serves each role, changed under a lease.
+
+The store is the meeting place: every process that opens it sees the same routes, and all changes go through one
+transaction that holds the lease's token. What a promotion needs is decided in `routes`.
+"""
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from studium.config.kinds import NAME_PATTERN
+from studium.errors import BadRequest, LeaseLost, StoreUnavailable
+from studium.records.adapters import (
+    OWN_STUDENT,
+    ROUTES_LEASE,
+    Action,
+    Adapter,
+    AdapterKind,
+    Evidence,
+    Phase,
+    Route,
+    RouteChange,
+    content_sha256,
+)
+from studium.records.models import ModelSpec
+from studium.registry import routes
+from studium.registry.bases import check_base, check_changes
+from studium.registry.files import judge, sync_folder, take_copy, write_card
+from studium.registry.roster import embedded_students
+from studium.registry.verifying import Fault, card_of, verify
+from studium.store import Store
+from studium.store.adapters import Turn
+
+ADAPTERS = "adapters"
+_INCOMING = ".incoming"
+LEASE_S = 5.0
+WAIT_S = 10.0
+LOOK_AGAIN_S = 0.02
+MAX_REASON = 2_000
+
+
+class Registry:
+    """What is registered in one workspace. Every call blocks for the disk; any thread, any process.
+
+    Changes raise LeaseLost where the token is stale, StoreUnavailable where the disk refuses, BadRequest for what may
+    not be; in each case nothing was changed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        workspace: Path,
+        models: Mapping[str, ModelSpec] | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`models` are the roster's, which bases are held against; None: those of the embedded students."""
+        self._book = store.adapters
+        self._leases = store.leases
+        self._workspace = workspace
+        self._models = models
+        self._now = now
+
+    @contextmanager
+    def lease(self, actor: str, wait_s: float = WAIT_S) -> Iterator[int]:
+        """Hold the right to change routes and yield its token; wait up to `wait_s` seconds for somebody else.
+
+        It lasts LEASE_S seconds: enough for any change, too short for a measurement. Raises LeaseLost.
+        """
+        until = time.monotonic() + wait_s
+        owner = f"{actor} (process {os.getpid()})"
+        while (token := self._leases.take(ROUTES_LEASE, owner, LEASE_S)) is None:
+            if time.monotonic() > until:
+                raise LeaseLost(
+                    f"{self._leases.holder(ROUTES_LEASE) or 'somebody'} is changing routes",
+                    expected=f"that to be over within {wait_s:g} s",
+                    try_next="try again",
+                )
+            time.sleep(LOOK_AGAIN_S)
+        try:
+            yield token
+        finally:
+            self._leases.release(ROUTES_LEASE, token)
+
+    def register(
+        self,
+        folder: Path,
+        role: str,
+        *,
+        name: str,
+        base: str,
+        base_sha256: str,
+        kind: AdapterKind,
+        lineage: Mapping[str, Any],
+        actor: str = "local",
+        shelf: str = "",
+    ) -> Adapter:
+        """Take a folder's files in as adapters/ROLE/NAME (or adapters/`shelf`/NAME) and return the adapter.
+
+        Copies; the folder stays. The same again returns what is there. `base_sha256` "" means that nobody noted what
+        it was trained on; for an adapter the base must be a model of the roster. Takes the lease by itself.
+        """
+        for what, value in (("role", role), ("adapter", name), ("shelf", shelf or role)):
+            check_name(what, value)
+        staged = self._workspace / ADAPTERS / _INCOMING / f"{os.getpid()}-{uuid.uuid4().hex}"
+        self._sweep()
+        try:
+            files = take_copy(folder, staged)
+            serving = judge(staged, files, kind)
+            base_sha256 = self._checked_base(base, base_sha256, kind, staged / serving if serving else None)
+            where = f"{ADAPTERS}/{shelf or role}/{name}"
+            adapter = Adapter(
+                "", role, name, kind, base, base_sha256, where, serving, files, dict(lineage), self._now()
+            )
+            card = card_of(adapter)
+            adapter = replace(adapter, id=content_sha256(card))
+            write_card(staged, card)
+            with self.lease(actor) as token:
+                return self._take_in(adapter, staged, actor, token)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{error.filename} cannot be written: {error.strerror}",
+                expected="a writable workspace with free space",
+                try_next="free some space and register again: nothing was registered",
+            ) from error
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def adapters(self, role: str = "") -> list[Adapter]:
+        """Return what is registered, all or a role's, in the order it was."""
+        with self._book.look() as look:
+            return look.adapters(role)
+
+    def adapter(self, role: str, name_or_id: str) -> Adapter:
+        """Return an adapter of a role by its name, id, or the id's first eight letters or more. Raises BadRequest."""
+        with self._book.look() as look:
+            return _the(look.adapters(role), role, name_or_id)
+
+    def routes(self) -> dict[str, Route]:
+        """Return every route that was ever changed, by role. In every other role the student itself serves."""
+        with self._book.look() as look:
+            return look.routes()
+
+    def route(self, role: str) -> Route:
+        """Return a role's route."""
+        with self._book.look() as look:
+            return look.route(role)
+
+    def history(self, role: str = "") -> list[RouteChange]:
+        """Return every change, all or a role's, the oldest first."""
+        with self._book.look() as look:
+            return look.changes(role)
+
+    def predecessors(self, role: str) -> list[str]:
+        """Return the ids of the champions that rollbacks lead to, the nearest first; "" is the student itself."""
+        return routes.predecessors(self.history(role))[::-1]
+
+    def add_evidence(self, evidence: Evidence) -> None:
+        """Keep what the gate measured. Raises BadRequest where its id is not the hash of its body."""
+        if evidence.id != content_sha256(evidence.body):
+            raise BadRequest(
+                f"the evidence {evidence.id[:12]} is not what its id says",
+                expected="an id that is the SHA-256 of its body",
+                try_next="give the evidence as the gate wrote it",
+            )
+        self._book.add_evidence(evidence)
+
+    def evidence(self, evidence_id: str) -> Evidence:
+        """Return evidence by its id. Raises BadRequest."""
+        with self._book.look() as look:
+            found = look.evidence(evidence_id)
+        if found is None:
+            raise BadRequest(
+                f"there is no evidence {evidence_id[:80]!r}",
+                expected="the id of evidence that the gate wrote",
+                try_next="studium adapters history",
+            )
+        return found
+
+    def promote(
+        self, role: str, adapter_id: str, *, evidence: str, actor: str, token: int, reason: str = ""
+    ) -> RouteChange:
+        """Make an adapter the champion, on evidence whose verdict is promote, about it and the champion of now."""
+
+        def decide(turn: Turn, route: Route) -> Route:
+            adapter = self._ready(turn, role, adapter_id)
+            return routes.promoted(route, adapter, turn.evidence(evidence), turn.changes(role))
+
+        return self._change(role, Action.PROMOTE, decide, adapter_id, actor, token, reason, evidence)
+
+    def force(self, role: str, adapter_id: str, *, reason: str, actor: str, token: int) -> RouteChange:
+        """Make an adapter ("": the student itself) the champion without evidence, for a reason that is kept."""
+        if not reason.strip():
+            raise BadRequest(
+                "forcing needs a reason", expected="why, in words, for the history", try_next="--reason '...'"
+            )
+
+        def decide(turn: Turn, route: Route) -> Route:
+            return routes.forced(
+                route, self._ready(turn, role, adapter_id) if adapter_id != OWN_STUDENT else None
+            )
+
+        return self._change(role, Action.FORCE, decide, adapter_id, actor, token, reason)
+
+    def rollback(
+        self, role: str, *, actor: str, token: int, reason: str = "", emergency: bool = False
+    ) -> RouteChange:
+        """Make the predecessor champion again: the nearest one whose file is still there, else the student itself."""
+
+        def decide(turn: Turn, route: Route) -> Route:
+            there = {one.id for one in turn.adapters(role) if self._is_there(one)}
+            return routes.rolled_back(route, turn.changes(role), there)
+
+        action = Action.EMERGENCY if emergency else Action.ROLL_BACK
+        return self._change(role, action, decide, None, actor, token, reason)
+
+    def challenge(
+        self,
+        role: str,
+        adapter_id: str,
+        phase: Phase,
+        share: float,
+        *,
+        actor: str,
+        token: int,
+        evidence: str = "",
+        reason: str = "",
+    ) -> RouteChange:
+        """Let an adapter meet traffic: in the shadow (`share` 0), or answering a share of conversations."""
+
+        def decide(turn: Turn, route: Route) -> Route:
+            return routes.challenged(route, self._ready(turn, role, adapter_id), phase, share)
+
+        action = Action.SHIFT if phase is Phase.SHIFT else Action.CHALLENGE
+        return self._change(role, action, decide, adapter_id, actor, token, reason, evidence)
+
+    def withdraw(self, role: str, *, actor: str, token: int, reason: str, evidence: str = "") -> RouteChange:
+        """Let the challenger meet no traffic any more."""
+        return self._change(
+            role,
+            Action.WITHDRAW,
+            lambda _, route: routes.withdrawn(route),
+            None,
+            actor,
+            token,
+            reason,
+            evidence,
+        )
+
+    def verify(self) -> list[Fault]:
+        """Return everything that is not as it was written: rows, chain, routes, files. Reads every file."""
+        return verify(self._book, self._workspace)
+
+    def serving_path(self, adapter: Adapter) -> Path:
+        """Return the file that an engine loads."""
+        return self._workspace / adapter.folder / adapter.serving_file
+
+    def _change(
+        self,
+        role: str,
+        action: Action,
+        decide: Callable[[Turn, Route], Route],
+        adapter: str | None,
+        actor: str,
+        token: int,
+        reason: str,
+        evidence: str = "",
+    ) -> RouteChange:
+        """Change a role's route as decided; `adapter` None notes the one that leaves."""
+        check_name("role", role)
+        if len(reason) > MAX_REASON:
+            raise BadRequest(f"a reason of {len(reason):,} characters", expected=f"{MAX_REASON:,} at most")
+        with self._book.turn(token) as turn:
+            before = turn.route(role)
+            after = decide(turn, before)
+            leaving = before.challenger if action is Action.WITHDRAW else before.champion
+            return turn.change(
+                after,
+                action,
+                adapter=leaving if adapter is None else adapter,
+                actor=actor,
+                at=self._now(),
+                token=token,
+                evidence=evidence,
+                reason=reason,
+            )
+
+    def _take_in(self, adapter: Adapter, staged: Path, actor: str, token: int) -> Adapter:
+        with self._book.turn(token) as turn:
+            there = next((one for one in turn.adapters(adapter.role) if one.name == adapter.name), None)
+            if there is not None and there.id == adapter.id:
+                return there
+            if there is not None or any(one.folder == adapter.folder for one in turn.adapters()):
+                raise BadRequest(
+                    f"there is another adapter {adapter.name!r} in the role {adapter.role}",
+                    expected="a name that is free: what was registered is never replaced",
+                    try_next=f"--name {adapter.name}-2",
+                )
+            folder = self._workspace / adapter.folder
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if folder.exists():  # of a registration that was killed before its row was written
+                shutil.rmtree(folder)
+            staged.rename(folder)
+            sync_folder(folder.parent)
+            turn.add_adapter(adapter)
+            turn.change(
+                turn.route(adapter.role),
+                Action.REGISTER,
+                adapter=adapter.id,
+                actor=actor,
+                at=self._now(),
+                token=token,
+            )
+        return adapter
+
+    def _checked_base(self, base: str, base_sha256: str, kind: AdapterKind, serving: Path | None) -> str:
+        if self._models is None:
+            self._models = {name: one.model for name, one in embedded_students().items()}
+        is_adapter = kind is AdapterKind.ADAPTER
+        file = check_base(base, base_sha256, self._models, needed=is_adapter)
+        if is_adapter and file is not None and serving is not None:
+            check_changes(serving, file)
+        return base_sha256
+
+    def _ready(self, turn: Turn, role: str, adapter_id: str) -> Adapter:
+        adapter = _the(turn.adapters(role), role, adapter_id)
+        if adapter.serving_file and not self._is_there(adapter):
+            raise BadRequest(
+                f"the file of {adapter.name}, {adapter.folder}/{adapter.serving_file}, is not there any more",
+                expected="the files as they were registered",
+                try_next="studium adapters verify",
+            )
+        return adapter
+
+    def _is_there(self, adapter: Adapter) -> bool:
+        return self.serving_path(adapter).is_file()
+
+    def _sweep(self) -> None:
+        """Remove what registrations left that were killed."""
+        for left in (self._workspace / ADAPTERS / _INCOMING).glob("*-*"):
+            process = left.name.partition("-")[0]
+            if process.isdigit() and not psutil.pid_exists(int(process)):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise BadRequest unless a name may become part of a path."""
+    if not NAME_PATTERN.fullmatch(name) or name.endswith("."):
+        raise BadRequest(
+            f"{name[:80]!r} is no name for {'an' if what == 'adapter' else 'a'} {what}",
+            expected="a-z, 0-9, '.', '_', '-', at most 64 characters",
+            try_next="choose another name",
+        )
+
+
+def _the(adapters: list[Adapter], role: str, name_or_id: str) -> Adapter:
+    exact = [one for one in adapters if name_or_id in (one.name, one.id)]
+    found = exact or [one for one in adapters if len(name_or_id) >= 8 and one.id.startswith(name_or_id)]
+    if len(found) == 1:
+        return found[0]
+    names = [one.name for one in adapters]
+    near = get_close_matches(name_or_id, names, n=1)
+    raise BadRequest(
+        f"there is no adapter {name_or_id[:80]!r} in the role {role}",
+        expected=f"one of {', '.join(names)}" if names else "one that was registered for it",
+        try_next=f"did you mean {near[0]!r}?" if near else "studium adapters list",
+    )

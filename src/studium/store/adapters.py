@@ -1,0 +1,191 @@
+"""Adapters, routes, the chained history of routes, and the gate's evidence, as rows.
+
+A route changes only within a `turn`: one transaction in which the lease's token is held against the newest, the row of
+the history is added and the route replaced. Who may serve is not decided here.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from studium.records.adapters import (
+    ROUTES_LEASE,
+    Action,
+    Adapter,
+    AdapterKind,
+    Evidence,
+    Phase,
+    Route,
+    RouteChange,
+    Verdict,
+    canonical,
+    content_sha256,
+)
+from studium.store import schema
+from studium.store.durable import durably
+from studium.store.leases import Leases
+
+Row = Mapping[str, Any]
+
+
+class AdapterBook:
+    """What is registered and who serves. Every call blocks for the disk; any thread, any process."""
+
+    def __init__(self, database: Engine, leases: Leases) -> None:
+        self._database = database
+        self._leases = leases
+
+    @contextmanager
+    def turn(self, token: int) -> "Iterator[Turn]":
+        """Hold the right to change routes for one transaction, on disk past a power cut at its end.
+
+        Raises LeaseLost where `token` is stale, StoreUnavailable where the disk refuses; then nothing changed.
+        """
+        with durably(self._database, "the registry of adapters") as connection:
+            self._leases.require(connection, ROUTES_LEASE, token)
+            yield Turn(connection)
+
+    @contextmanager
+    def look(self) -> "Iterator[Turn]":
+        """Read only, without a lease."""
+        with self._database.connect() as connection:
+            yield Turn(connection)
+
+    def add_evidence(self, evidence: Evidence) -> None:
+        """Keep evidence; the same again changes nothing."""
+        row = asdict(evidence) | {"verdict": evidence.verdict.value, "body": canonical(evidence.body)}
+        row["sha256"] = content_sha256(row)
+        statement = upsert(schema.gate_evidence).values(row).on_conflict_do_nothing()
+        with durably(self._database, "the gate's evidence") as connection:
+            connection.execute(statement)
+
+    def raw(self, table: str) -> list[Row]:
+        """Return the rows of `adapters`, `routes`, `route_changes` or `gate_evidence` as they stand, for checking."""
+        found = schema.metadata.tables[table]
+        with self._database.connect() as connection:
+            rows = connection.execute(select(found).order_by(*found.primary_key.columns)).mappings()
+            return [dict(row) for row in rows]
+
+
+class Turn:
+    """One transaction on the book."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def adapters(self, role: str = "") -> list[Adapter]:
+        """Return what is registered, all or a role's, in the order it was."""
+        table = schema.adapters
+        query = select(table).order_by(table.c.registered_at, table.c.role, table.c.name)
+        return [adapter_of(row) for row in self._rows(query.where(table.c.role == role) if role else query)]
+
+    def route(self, role: str) -> Route:
+        """Return a role's route; the student's own where nothing was ever changed."""
+        rows = self._rows(select(schema.routes).where(schema.routes.c.role == role))
+        return route_of(rows[0]) if rows else Route(role)
+
+    def routes(self) -> dict[str, Route]:
+        """Return every route that was ever changed, by role."""
+        return {row["role"]: route_of(row) for row in self._rows(select(schema.routes))}
+
+    def changes(self, role: str = "") -> list[RouteChange]:
+        """Return the history, all or a role's, the oldest first."""
+        table = schema.route_changes
+        query = select(table).order_by(table.c.number)
+        return [change_of(row) for row in self._rows(query.where(table.c.role == role) if role else query)]
+
+    def evidence(self, evidence_id: str) -> Evidence | None:
+        """Return evidence by its id; None where there is none."""
+        rows = self._rows(select(schema.gate_evidence).where(schema.gate_evidence.c.id == evidence_id))
+        return evidence_of(rows[0]) if rows else None
+
+    def add_adapter(self, adapter: Adapter) -> None:
+        """Add a row of `adapters`."""
+        row = asdict(adapter) | {
+            "kind": adapter.kind.value,
+            "files": canonical(adapter.files),
+            "lineage": canonical(adapter.lineage),
+        }
+        self._connection.execute(insert(schema.adapters).values(row))
+
+    def change(
+        self,
+        after: Route,
+        action: Action,
+        *,
+        adapter: str,
+        actor: str,
+        at: float,
+        token: int,
+        evidence: str = "",
+        reason: str = "",
+    ) -> RouteChange:
+        """Add a row to the history and let the route follow it; return the row."""
+        table = schema.route_changes
+        last = self._rows(select(table.c.number, table.c.sha256).order_by(table.c.number.desc()).limit(1))
+        number, previous = (last[0]["number"] + 1, last[0]["sha256"]) if last else (1, "")
+        after = replace(after, number=number)
+        row = {
+            "number": number,
+            "at": at,
+            "role": after.role,
+            "action": action.value,
+            "adapter": adapter,
+            "before": canonical(asdict(self.route(after.role))),
+            "after": canonical(asdict(after)),
+            "actor": actor,
+            "evidence": evidence,
+            "reason": reason,
+            "token": token,
+            "previous_sha256": previous,
+        }
+        row["sha256"] = content_sha256(row)
+        self._connection.execute(insert(table).values(row))
+        values = asdict(after) | {"phase": after.phase.value}
+        self._connection.execute(
+            upsert(schema.routes).values(values).on_conflict_do_update(["role"], set_=values)
+        )
+        return change_of(row)
+
+    def _rows(self, query: Any) -> list[Row]:
+        return [dict(row) for row in self._connection.execute(query).mappings()]
+
+
+def adapter_of(row: Row) -> Adapter:
+    """Return the adapter of a row."""
+    return Adapter(
+        **{
+            **row,
+            "kind": AdapterKind(row["kind"]),
+            "files": json.loads(row["files"]),
+            "lineage": json.loads(row["lineage"]),
+        }
+    )
+
+
+def route_of(row: Row) -> Route:
+    """Return the route of a row, or of one side of a change."""
+    return Route(**{**row, "phase": Phase(row["phase"])})
+
+
+def change_of(row: Row) -> RouteChange:
+    """Return the change of a row."""
+    return RouteChange(
+        **{
+            **row,
+            "action": Action(row["action"]),
+            "before": json.loads(row["before"]),
+            "after": json.loads(row["after"]),
+        }
+    )
+
+
+def evidence_of(row: Row) -> Evidence:
+    """Return the evidence of a row."""
+    row = {name: value for name, value in row.items() if name != "sha256"}
+    return Evidence(**{**row, "verdict": Verdict(row["verdict"]), "body": json.loads(row["body"])})
