@@ -129,7 +129,7 @@ async def asking(config: "Config", choice: Choice) -> AsyncIterator[Asked]:
         way = Way(
             _through(served, name, choice.timeout_s)
             if served
-            else _here(studium, student, name, choice.timeout_s),
+            else spoken_here(studium, student, name, choice.timeout_s),
             force=_forcing(studium, student, choice.timeout_s) if student and choice.perplexity else None,
             judge=_judging(studium, choice) if choice.judge else None,
             timeout_s=choice.timeout_s,
@@ -149,7 +149,7 @@ async def said_in_seat(studium: "Studium", student: "Student", ask: Ask) -> Repl
     raise StudiumBug(f"{student.name} ended without a reply")
 
 
-def _here(studium: "Studium", student: "Student | None", name: str, timeout_s: float) -> Any:
+def spoken_here(studium: "Studium", student: "Student | None", name: str, timeout_s: float) -> Any:
     from studium.evals.grading import Said
     from studium.records.answers import Query
 

@@ -11,6 +11,7 @@ from studium.cli import (
     ask,
     bench,
     cache,
+    compare,
     compare_ensembles,
     configuration,
     doctor,
@@ -42,6 +43,7 @@ app = typer.Typer(
     'Example: studium ask "What is 47 + 58?" --explain',
 )
 app.command("ask")(ask.ask)
+app.command("compare")(compare.compare)
 app.command("compare-ensembles")(compare_ensembles.compare_ensembles)
 app.command("feedback")(feedback.feedback)
 app.command("doctor")(doctor.doctor)
