@@ -31,6 +31,7 @@ import orjson
 import psutil
 
 from studium.errors import BadRequest, ConfigurationError
+from studium.train.bases import base_sha256
 from studium.train.config import Recipe
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -100,7 +101,12 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._file("stop").unlink(missing_ok=True)
         if not kept:
-            provenance = {"versions": versions(), "commit": commit(), "began": time.time()}
+            provenance = {
+                "base_sha256": base_sha256(recipe.model),
+                "versions": versions(),
+                "commit": commit(),
+                "began": time.time(),
+            }
             self._replace("recipe.json", told | provenance)
         return self.state_file.exists()
 

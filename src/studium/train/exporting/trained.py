@@ -1,0 +1,149 @@
+"""What is to be exported: a finished run, or an adapter's folder as the registry keeps it.
+
+runs/NAME/adapter, runs/NAME/checkpoint      of a run: the adapter where one was trained, else the model
+adapters/ROLE/NAME/adapter_meta.json         of the registry, beside the adapter's or the model's files
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from studium.errors import BadRequest, ConfigurationError
+from studium.records.adapters import AdapterKind
+from studium.train.bases import base_sha256
+from studium.train.models import Loaded, load
+from studium.train.run_folder import RunFolder, State
+
+META = "adapter_meta.json"
+PEFT_WEIGHTS, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A low-rank adapter (a PEFT folder) with its base, or a whole model (a Hugging Face folder).
+
+    `base_sha256` is what its base was when it was trained, "" where nobody noted it. `lineage` is for the card.
+    """
+
+    name: str
+    kind: AdapterKind
+    folder: Path
+    base: str
+    base_sha256: str = ""
+    lineage: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def trained_in(folder: Path) -> Trained:
+    """Return what a folder holds. Raises BadRequest where it is neither a finished run nor an adapter's folder."""
+    if (folder / META).is_file():
+        return _registered(folder)
+    if (folder / "recipe.json").is_file():
+        return _of_run(RunFolder(folder))
+    raise BadRequest(
+        f"there is nothing trained in {folder}",
+        expected=f"a run's folder (recipe.json), or an adapter's ({META})",
+        try_next="studium train list",
+    )
+
+
+def trained_model(trained: Trained) -> Loaded:
+    """Load it as it answers, in full precision: an adapter merged into its base.
+
+    Raises ConfigurationError where the base is missing, or is not the one it was trained on.
+    """
+    if trained.kind is AdapterKind.MODEL:
+        return load(str(trained.folder))
+    check_base(trained)
+    from peft import PeftModel
+
+    base = load(trained.base)
+    adapted: Any = PeftModel.from_pretrained(base.model, str(trained.folder))
+    return base._replace(model=adapted.merge_and_unload().eval())
+
+
+def check_base(trained: Trained) -> None:
+    """Raise ConfigurationError where an adapter's base is not on this machine, or has changed since."""
+    now = base_sha256(trained.base)
+    if not now:
+        raise ConfigurationError(
+            f"the base of {trained.name}, {trained.base}, is not on this machine",
+            expected="the model it was trained on: an adapter is nothing without it",
+            try_next=f"put it back at {trained.base}, or export on the machine that trained it",
+        )
+    if trained.base_sha256 and now != trained.base_sha256:
+        raise ConfigurationError(
+            f"the base {trained.base} is not the one {trained.name} was trained on: "
+            f"its hash is {now[:12]}, was {trained.base_sha256[:12]}",
+            expected="the same weights, to the last bit",
+            try_next="put the former file back, or train again on this one",
+        )
+
+
+def lineage_of(run: RunFolder) -> dict[str, Any]:
+    """Return where a run's result comes from: recipe, data, versions, commit, and its best validation."""
+    told = run.told()
+    recipe = dict(told.get("recipe", {}))
+    scores = [line for line in run.lines("metrics.jsonl") if "validation" in line]
+    best = max(scores, key=lambda line: line["validation"].get("score", 0.0), default=None)
+    status = run.status()
+    return {
+        "run": run.path.name,
+        "stage": told.get("stage", ""),
+        "recipe": recipe,
+        "data_sha256": told.get("data", ""),
+        "commit": told.get("commit", ""),
+        "versions": told.get("versions", {}),
+        "steps": status.step,
+        "seconds": round(status.seconds, 1),
+        "validation": {} if best is None else {"step": best["step"], **best["validation"]},
+    }
+
+
+def _of_run(run: RunFolder) -> Trained:
+    told, status = run.told(), run.status()
+    if status.state is not State.DONE or not run.checkpoint.is_dir():
+        raise BadRequest(
+            f"the run {run.path.name} has no result yet: it is {status.state} after step {status.step}",
+            expected="a run that is done",
+            try_next=f"studium train resume {run.path.name}",
+        )
+    adapter = run.path / "adapter"
+    kind = AdapterKind.ADAPTER if (adapter / PEFT_WEIGHTS).is_file() else AdapterKind.MODEL
+    return Trained(
+        run.path.name,
+        kind,
+        adapter if kind is AdapterKind.ADAPTER else run.checkpoint,
+        str(told["recipe"]["model"]),
+        str(told.get("base_sha256", "")),
+        lineage_of(run),
+    )
+
+
+def _registered(folder: Path) -> Trained:
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        kind = AdapterKind(meta["kind"])
+        found = Trained(
+            str(meta["name"]),
+            kind,
+            folder,
+            str(meta["base"]),
+            str(meta["base_sha256"]),
+            dict(meta["lineage"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadRequest(
+            f"{folder / META} cannot be read: {type(error).__name__}: {error}",
+            expected="what the registry writes: name, kind, base, base_sha256, lineage",
+            try_next="studium adapters verify",
+        ) from error
+    needed = PEFT_WEIGHTS if kind is AdapterKind.ADAPTER else "config.json"
+    if not (folder / needed).is_file():
+        raise BadRequest(
+            f"{found.name} has no {needed} in {folder}, only what its engine serves",
+            expected="the trained files beside it, which other forms are made from",
+            try_next="register the run's folder again, with all of its files",
+        )
+    return found
