@@ -51,8 +51,9 @@ MAX_REASON = 2_000
 class Registry:
     """What is registered in one workspace. Every call blocks for the disk; any thread, any process.
 
-    Changes raise LeaseLost where the token is stale, StoreUnavailable where the disk refuses, BadRequest for what may
-    not be; in each case nothing was changed.
+    Changes of a route take the token of the lease; with None they write nothing and return what they would. They raise
+    LeaseLost where the token is stale, StoreUnavailable where the disk refuses, BadRequest for what may not be; in each
+    case nothing was changed.
     """
 
     def __init__(
@@ -102,11 +103,13 @@ class Registry:
         lineage: Mapping[str, Any],
         actor: str = "local",
         shelf: str = "",
+        dry_run: bool = False,
     ) -> Adapter:
         """Take a folder's files in as adapters/ROLE/NAME (or adapters/`shelf`/NAME) and return the adapter.
 
         Copies; the folder stays. The same again returns what is there. `base_sha256` "" means that nobody noted what
-        it was trained on; for an adapter the base must be a model of the roster. Takes the lease by itself.
+        it was trained on; for an adapter the base must be a model of the roster. Takes the lease by itself. With
+        `dry_run` everything is checked and nothing kept.
         """
         for what, value in (("role", role), ("adapter", name), ("shelf", shelf or role)):
             check_name(what, value)
@@ -122,6 +125,9 @@ class Registry:
             )
             card = card_of(adapter)
             adapter = replace(adapter, id=content_sha256(card))
+            if dry_run:
+                with self._book.look() as look:
+                    return _known(look, adapter) or adapter
             write_card(staged, card)
             with self.lease(actor) as token:
                 return self._take_in(adapter, staged, actor, token)
@@ -186,7 +192,7 @@ class Registry:
         return found
 
     def promote(
-        self, role: str, adapter_id: str, *, evidence: str, actor: str, token: int, reason: str = ""
+        self, role: str, adapter_id: str, *, evidence: str, actor: str, token: int | None, reason: str = ""
     ) -> RouteChange:
         """Make an adapter the champion, on evidence whose verdict is promote, about it and the champion of now."""
 
@@ -196,7 +202,7 @@ class Registry:
 
         return self._change(role, Action.PROMOTE, decide, adapter_id, actor, token, reason, evidence)
 
-    def force(self, role: str, adapter_id: str, *, reason: str, actor: str, token: int) -> RouteChange:
+    def force(self, role: str, adapter_id: str, *, reason: str, actor: str, token: int | None) -> RouteChange:
         """Make an adapter ("": the student itself) the champion without evidence, for a reason that is kept."""
         if not reason.strip():
             raise BadRequest(
@@ -211,7 +217,7 @@ class Registry:
         return self._change(role, Action.FORCE, decide, adapter_id, actor, token, reason)
 
     def rollback(
-        self, role: str, *, actor: str, token: int, reason: str = "", emergency: bool = False
+        self, role: str, *, actor: str, token: int | None, reason: str = "", emergency: bool = False
     ) -> RouteChange:
         """Make the predecessor champion again: the nearest one whose file is still there, else the student itself."""
 
@@ -230,7 +236,7 @@ class Registry:
         share: float,
         *,
         actor: str,
-        token: int,
+        token: int | None,
         evidence: str = "",
         reason: str = "",
     ) -> RouteChange:
@@ -242,7 +248,9 @@ class Registry:
         action = Action.SHIFT if phase is Phase.SHIFT else Action.CHALLENGE
         return self._change(role, action, decide, adapter_id, actor, token, reason, evidence)
 
-    def withdraw(self, role: str, *, actor: str, token: int, reason: str, evidence: str = "") -> RouteChange:
+    def withdraw(
+        self, role: str, *, actor: str, token: int | None, reason: str, evidence: str = ""
+    ) -> RouteChange:
         """Let the challenger meet no traffic any more."""
         return self._change(
             role,
@@ -270,7 +278,7 @@ class Registry:
         decide: Callable[[Turn, Route], Route],
         adapter: str | None,
         actor: str,
-        token: int,
+        token: int | None,
         reason: str,
         evidence: str = "",
     ) -> RouteChange:
@@ -278,32 +286,27 @@ class Registry:
         check_name("role", role)
         if len(reason) > MAX_REASON:
             raise BadRequest(f"a reason of {len(reason):,} characters", expected=f"{MAX_REASON:,} at most")
-        with self._book.turn(token) as turn:
+        opened = self._book.look() if token is None else self._book.turn(token)
+        with opened as turn:
             before = turn.route(role)
             after = decide(turn, before)
             leaving = before.challenger if action is Action.WITHDRAW else before.champion
-            return turn.change(
+            change = turn.drafted(
                 after,
                 action,
                 adapter=leaving if adapter is None else adapter,
                 actor=actor,
                 at=self._now(),
-                token=token,
+                token=token or 0,
                 evidence=evidence,
                 reason=reason,
             )
+            return change if token is None else turn.write(change)
 
     def _take_in(self, adapter: Adapter, staged: Path, actor: str, token: int) -> Adapter:
         with self._book.turn(token) as turn:
-            there = next((one for one in turn.adapters(adapter.role) if one.name == adapter.name), None)
-            if there is not None and there.id == adapter.id:
+            if there := _known(turn, adapter):
                 return there
-            if there is not None or any(one.folder == adapter.folder for one in turn.adapters()):
-                raise BadRequest(
-                    f"there is another adapter {adapter.name!r} in the role {adapter.role}",
-                    expected="a name that is free: what was registered is never replaced",
-                    try_next=f"--name {adapter.name}-2",
-                )
             folder = self._workspace / adapter.folder
             folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.exists():  # of a registration that was killed before its row was written
@@ -311,13 +314,15 @@ class Registry:
             staged.rename(folder)
             sync_folder(folder.parent)
             turn.add_adapter(adapter)
-            turn.change(
-                turn.route(adapter.role),
-                Action.REGISTER,
-                adapter=adapter.id,
-                actor=actor,
-                at=self._now(),
-                token=token,
+            turn.write(
+                turn.drafted(
+                    turn.route(adapter.role),
+                    Action.REGISTER,
+                    adapter=adapter.id,
+                    actor=actor,
+                    at=self._now(),
+                    token=token,
+                )
             )
         return adapter
 
@@ -359,6 +364,20 @@ def check_name(what: str, name: str) -> None:
             expected="a-z, 0-9, '.', '_', '-', at most 64 characters",
             try_next="choose another name",
         )
+
+
+def _known(turn: Turn, adapter: Adapter) -> Adapter | None:
+    """Return what is registered already with this id. Raises BadRequest where the name or folder is another's."""
+    for one in turn.adapters():
+        if one.id == adapter.id:
+            return one
+        if (one.role, one.name) == (adapter.role, adapter.name) or one.folder == adapter.folder:
+            raise BadRequest(
+                f"there is another adapter {one.name!r} in the role {one.role}",
+                expected="a name that is free: what was registered is never replaced",
+                try_next=f"--name {adapter.name}-2",
+            )
+    return None
 
 
 def _the(adapters: list[Adapter], role: str, name_or_id: str) -> Adapter:

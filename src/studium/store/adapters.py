@@ -4,12 +4,12 @@ A route changes only within a `turn`: one transaction in which the lease's token
 the history is added and the route replaced. Who may serve is not decided here.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
@@ -69,7 +69,7 @@ class AdapterBook:
         found = schema.metadata.tables[table]
         with self._database.connect() as connection:
             rows = connection.execute(select(found).order_by(*found.primary_key.columns)).mappings()
-            return [dict(row) for row in rows]
+            return [_plain(row) for row in rows]
 
 
 class Turn:
@@ -113,7 +113,7 @@ class Turn:
         }
         self._connection.execute(insert(schema.adapters).values(row))
 
-    def change(
+    def drafted(
         self,
         after: Route,
         action: Action,
@@ -125,11 +125,10 @@ class Turn:
         evidence: str = "",
         reason: str = "",
     ) -> RouteChange:
-        """Add a row to the history and let the route follow it; return the row."""
+        """Return the next row of the history, with its place in the chain, unwritten."""
         table = schema.route_changes
         last = self._rows(select(table.c.number, table.c.sha256).order_by(table.c.number.desc()).limit(1))
         number, previous = (last[0]["number"] + 1, last[0]["sha256"]) if last else (1, "")
-        after = replace(after, number=number)
         row = {
             "number": number,
             "at": at,
@@ -137,23 +136,33 @@ class Turn:
             "action": action.value,
             "adapter": adapter,
             "before": canonical(asdict(self.route(after.role))),
-            "after": canonical(asdict(after)),
+            "after": canonical(asdict(replace(after, number=number))),
             "actor": actor,
             "evidence": evidence,
             "reason": reason,
             "token": token,
             "previous_sha256": previous,
         }
-        row["sha256"] = content_sha256(row)
-        self._connection.execute(insert(table).values(row))
-        values = asdict(after) | {"phase": after.phase.value}
-        self._connection.execute(
-            upsert(schema.routes).values(values).on_conflict_do_update(["role"], set_=values)
-        )
-        return change_of(row)
+        return change_of(row | {"sha256": content_sha256(row)})
+
+    def write(self, change: RouteChange) -> RouteChange:
+        """Add the row to the history and let the route follow it."""
+        row = asdict(change) | {
+            "action": change.action.value,
+            "before": canonical(change.before),
+            "after": canonical(change.after),
+        }
+        self._connection.execute(insert(schema.route_changes).values(row))
+        route = upsert(schema.routes).values(dict(change.after))
+        self._connection.execute(route.on_conflict_do_update(["role"], set_=dict(change.after)))
+        return change
 
     def _rows(self, query: Any) -> list[Row]:
-        return [dict(row) for row in self._connection.execute(query).mappings()]
+        return [_plain(row) for row in self._connection.execute(query).mappings()]
+
+
+def _plain(row: Mapping[Any, Any]) -> Row:
+    return {str(name): value for name, value in row.items()}  # SQLAlchemy's names are more than texts
 
 
 def adapter_of(row: Row) -> Adapter:
@@ -162,8 +171,8 @@ def adapter_of(row: Row) -> Adapter:
         **{
             **row,
             "kind": AdapterKind(row["kind"]),
-            "files": json.loads(row["files"]),
-            "lineage": json.loads(row["lineage"]),
+            "files": orjson.loads(row["files"]),
+            "lineage": orjson.loads(row["lineage"]),
         }
     )
 
@@ -179,8 +188,8 @@ def change_of(row: Row) -> RouteChange:
         **{
             **row,
             "action": Action(row["action"]),
-            "before": json.loads(row["before"]),
-            "after": json.loads(row["after"]),
+            "before": orjson.loads(row["before"]),
+            "after": orjson.loads(row["after"]),
         }
     )
 
@@ -188,4 +197,4 @@ def change_of(row: Row) -> RouteChange:
 def evidence_of(row: Row) -> Evidence:
     """Return the evidence of a row."""
     row = {name: value for name, value in row.items() if name != "sha256"}
-    return Evidence(**{**row, "verdict": Verdict(row["verdict"]), "body": json.loads(row["body"])})
+    return Evidence(**{**row, "verdict": Verdict(row["verdict"]), "body": orjson.loads(row["body"])})
