@@ -24,13 +24,14 @@ from studium.records.messages import Message
 from studium.records.models import Student
 from studium.records.profiles import ModelProfile
 from studium.records.scheduling import Priority
-from studium.registry import Roster, build_roster, ships_with_studium
+from studium.registry import ENGINES_OF_FILES, LLAMACPP, Registry, Roster, build_roster, ships_with_studium
 from studium.serve import Ensemble, EnsembleLimits
 from studium.serve.cache import ResponseCache, shelf_limits
 from studium.serve.governor import Governor
 from studium.serve.history import History, Keeping
 from studium.serve.refining import Refining
-from studium.serve.team import Parts
+from studium.serve.routing import RouteBook, Routing
+from studium.serve.team import Parts, Team
 from studium.store import Store, open_store
 
 STORE_FILE = "state.db"
@@ -45,15 +46,26 @@ class Studium:
     """A running Studium: what the command line, the endpoint and `import studium` work with."""
 
     config: Config
-    roster: Roster
+    declared: Roster
     store: Store
     fleet: Fleet
     ensemble: Ensemble
     history: History
     governor: Governor
     cache: ResponseCache | None
+    registry: Registry
     budget: MemoryBudget
     started_at: float
+
+    @property
+    def routing(self) -> Routing:
+        """Who stands in which role; `refresh` it after a change of the registry in this process."""
+        return self.ensemble.routing
+
+    @property
+    def roster(self) -> Team:
+        """Who there is now: the students as declared, with the champions of their roles in their places."""
+        return self.ensemble.team
 
     async def ask(self, question: str, **choices: Any) -> Answer:
         """Answer one plain question; `choices` are fields of `Query`. Raises what `Ensemble.answer` raises."""
@@ -61,23 +73,29 @@ class Studium:
 
 
 @asynccontextmanager
-async def open_studium(config: Config) -> AsyncIterator[Studium]:
+async def open_studium(config: Config, engines: Mapping[str, Engine] | None = None) -> AsyncIterator[Studium]:
     """Open the workspace and keep students ready to be asked until the block ends.
+
+    `engines` None: those the configuration names.
 
     Creates the workspace and its store. Loads no model: that is done when one is asked. At the end
     every process started is gone and everything queued is on disk. Raises ConfigurationError,
     StoreUnavailable.
     """
     roster = build_roster(config)
-    engines = build_engines(config, roster)
+    engines = with_engine_of_files(engines or build_engines(config, roster), config)
     devices = device_budgets(config, roster)
     store = await asyncio.to_thread(open_store, config.workspace / STORE_FILE)
     governor = governor_of(config, store)
     known = await asyncio.to_thread(store.profiles)
     fleet = fleet_of(config, engines, devices, store, known, governor)
     history = await asyncio.to_thread(history_of, config, store, roster, fleet)
-    cache = await asyncio.to_thread(cache_of, config, store, roster, fleet)
-    ensemble = ensemble_of(config, roster, fleet, store, history, governor, cache)
+    cache = cache_of(config, store, roster, fleet)
+    registry = Registry(store, config.workspace, roster.models)
+    routing = routing_of(config, roster, fleet, registry)
+    routing.changed.append(history.stands)
+    await asyncio.to_thread(routing.open)
+    ensemble = ensemble_of(config, roster, fleet, store, history, governor, cache, routing)
     await asyncio.to_thread(governor.start)
     # Where the disk refuses, what is owed to the file is in the store, and is tried again with the next example.
     with suppress(OSError):
@@ -86,6 +104,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
     behind = [
         asyncio.create_task(_watch_hardware(store), name="hardware snapshots"),
         asyncio.create_task(history.work(), name="learning from answers"),
+        asyncio.create_task(routing.work(), name="watching the routes"),
     ]
     try:
         yield Studium(
@@ -97,6 +116,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
             history,
             governor,
             cache,
+            registry,
             MemoryBudget(devices[0].bytes, devices[0].source),
             time.time(),
         )
@@ -104,6 +124,7 @@ async def open_studium(config: Config) -> AsyncIterator[Studium]:
         for task in behind:
             task.cancel()
         await asyncio.gather(*behind, return_exceptions=True)
+        await routing.close()
         with suppress(StudiumError):
             await history.catch_up()
         if cache is not None:
@@ -150,6 +171,7 @@ def ensemble_of(
     history: History,
     governor: Governor,
     cache: ResponseCache | None,
+    routing: Routing,
 ) -> Ensemble:
     """Return the one door to the students. Raises ConfigurationError for a part nobody can play."""
     refining = Refining(
@@ -166,11 +188,30 @@ def ensemble_of(
         roster.students,
         {complexity: _limits(config, complexity) for complexity in Complexity},
         default_complexity=_default_complexity(config),
-        parts=parts_of(config, roster),
         experience=history,
         governor=governor,
         cache=cache,
         refining=refining,
+        routing=routing,
+    )
+
+
+def routing_of(config: Config, roster: Roster, fleet: Fleet, book: RouteBook | None) -> Routing:
+    """Return who answers in which role, routes not read yet. Raises ConfigurationError for a role nobody holds."""
+
+    async def prepare(new: Student, old: Student) -> None:
+        """Load the new one beside the old where both fit; else it is loaded when it is asked first."""
+        resident = fleet.residency.resident()
+        if old.model.name in resident and new.model.name not in resident and fleet.fit_together([old, new]):
+            await fleet.load(new, timeout_s=config.fleet.load_timeout_s)
+
+    return Routing(
+        roster.students,
+        parts_of(config, roster),
+        book=book,
+        workspace=config.workspace,
+        roles={role: declared.student for role, declared in config.roles.items()},
+        prepare=prepare,
     )
 
 
@@ -210,14 +251,13 @@ def history_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> Hi
 
 
 def cache_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> ResponseCache | None:
-    """Return the cache of a workspace's answers; None where no question may be kept. Reads the students' files."""
+    """Return the cache of a workspace's answers; None where no question may be kept."""
     if not config.store.keep_questions:
         return None
     store.cache.limits = shelf_limits(config.cache)
     return ResponseCache(
         store.cache,
         config.cache,
-        roster.students,
         circumstances=repr((__version__, config.ensemble)),
         embed=embed_of(roster, fleet),
         longest_wait_s=max(_limits(config, one).question_timeout_s for one in Complexity),
@@ -227,15 +267,17 @@ def cache_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> Resp
 def embed_of(roster: Roster, fleet: Fleet) -> Callable[[str], Awaitable[Sequence[float]]] | None:
     """Return how a question gets an embedding; None where no model of the roster gives any.
 
-    Always the same model, so that vectors can be compared. It is asked only where it is in memory: no load, and
-    nobody waits for it.
+    Always the same model, so that vectors can be compared. It is asked only where that costs no load: it is in
+    memory, or not in ours at all.
     """
     student = next((one for one in roster.students.values() if one.model.embeddings), None)
     if student is None:
         return None
 
+    elsewhere = not fleet.engines[student.model.engine].capabilities.manages_memory
+
     async def embed(question: str) -> Sequence[float]:
-        if student.model.name not in fleet.residency.resident():
+        if not elsewhere and student.model.name not in fleet.residency.resident():
             return ()
         async with fleet.seat(student, timeout_s=EMBED_SECONDS, priority=Priority.EVALUATION) as seat:
             return (await seat.embed([question])).vectors[0]
@@ -312,6 +354,14 @@ def build_engines(config: Config, roster: Roster) -> dict[str, Engine]:
         if model.engine not in engines:
             engines[model.engine] = _engine(model.engine, config.engines.get(model.engine))
     return engines
+
+
+def with_engine_of_files(engines: Mapping[str, Engine], config: Config) -> dict[str, Engine]:
+    """Return the engines with one that runs files: what is trained here becomes one, whoever ran its base."""
+    there = dict(engines)
+    if not there.keys() & set(ENGINES_OF_FILES):
+        there[LLAMACPP] = _engine(LLAMACPP, config.engines.get(LLAMACPP))
+    return there
 
 
 def _kind_of(engine: str, config: Config) -> str:

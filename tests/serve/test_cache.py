@@ -48,7 +48,7 @@ async def house(folder: Path, script: ModelScript, **choices: Any) -> AsyncItera
     students = {"a": replace(greedy, system_prompt=choices.pop("prompt", ""))}
     database = open_database(folder / "state.db")
     shelf = AnswerShelf(database, shelf_limits(CONFIG))
-    cache = ResponseCache(shelf, CONFIG, students, clock=lambda: found.now, **choices)
+    cache = ResponseCache(shelf, CONFIG, clock=lambda: found.now, **choices)
     found = House(Ensemble(fleet, students, LIMITS, cache=cache), cache, runs)
     fleet.start()
     try:

@@ -125,6 +125,10 @@ class FakeFleet:
 class FakeRoster:
     students: dict[str, Student]
 
+    @property
+    def named(self) -> dict[str, Student]:
+        return self.students
+
 
 @dataclass
 class FakeLog:

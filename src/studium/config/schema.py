@@ -276,6 +276,13 @@ class CacheConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleConfig:
+    """A further place in the team, asked by its own name: `student` holds it until an adapter is promoted there."""
+
+    student: Annotated[str, Text("the name of a student")]
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: Annotated[str, Choice(LOG_LEVELS)] = "info"
 
@@ -296,4 +303,5 @@ class Settings:
     governor: GovernorConfig = GovernorConfig()
     store: StoreConfig = StoreConfig()
     cache: CacheConfig = CacheConfig()
+    roles: Mapping[str, RoleConfig] = field(default_factory=dict[str, RoleConfig])
     log: LogConfig = LogConfig()

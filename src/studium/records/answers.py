@@ -92,7 +92,8 @@ class MemberReply:
     `answer` is canonical in the question's domain, None where nothing could be read. `confidence`
     is the student's own, 0 to 1: the probability of its least sure token; None where the engine gives
     no log-probabilities. `seconds` includes waiting for memory, `generate_seconds` does not. `sample`
-    counts the tries of a student that was asked the same several times, from 0.
+    counts the tries of a student that was asked the same several times, from 0. `adapter` (ROLE/NAME) is the one
+    through which it spoke, "" where that was the model as the roster has it.
     """
 
     student: str
@@ -111,6 +112,7 @@ class MemberReply:
     error_code: str = ""
     part: Part = Part.MEMBER
     sample: int = 0
+    adapter: str = ""
 
 
 class MoveKind(StrEnum):
@@ -173,7 +175,8 @@ class Answer:
     the estimate that the answer is right (where all decline: that nobody here knows), 0 to 1.
     `prompt_tokens` and `completion_tokens` count the whole committee. `calls_saved` counts students the
     complexity allowed but that were not needed. `kind` is the kind of question its members' reliability was
-    looked up under; `notes` hold what a strategy, the cache, the governor or refinement have to tell, by name.
+    looked up under; `adapter` is the winner's (ROLE/NAME); `notes` hold what a strategy, the cache, the governor or
+    refinement have to tell, by name.
     """
 
     text: str
@@ -197,6 +200,7 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...] = ()
     request_id: str = ""
     kind: str = ""
+    adapter: str = ""
     decision: Decision | None = None
     notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

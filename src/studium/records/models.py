@@ -48,6 +48,8 @@ class Student:
     `speciality` is for people; `priority` is higher for those to be asked first. `skills` maps a
     domain's name to the share of fresh problems it was measured to get right, 0 to 1. `topics` maps a topic's name
     to the share of its proposals there that were useful: such a student works in sessions and answers no questions.
+    `adapter` is ROLE/NAME of the adapter through which it speaks, "" for the model as the roster has it;
+    `former_skills` are those of the model before it, which it may have kept.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Student:
     priority: int = 0
     skills: Mapping[str, float] = field(default_factory=dict[str, float])
     topics: Mapping[str, float] = field(default_factory=dict[str, float])
+    adapter: str = ""
+    former_skills: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,7 @@ class _Reading(NamedTuple):
     so that nothing is to be weighed (it may still be refined); `chosen`: the caller said how far.
     """
 
+    team: Team
     forced: str
     alone: bool
     domain: Domain
@@ -107,7 +108,6 @@ class Briefing:
     def __init__(
         self,
         fleet: Fleet,
-        team: Team,
         limits: Mapping[Complexity, EnsembleLimits],
         experience: Experience,
         default: Complexity | None,
@@ -115,7 +115,6 @@ class Briefing:
     ) -> None:
         self._fleet = fleet
         self._governor = governor
-        self._team = team
         self._limits = limits
         self._stages = {
             (most, chosen): _stages(limits, most, chosen=chosen)
@@ -125,8 +124,8 @@ class Briefing:
         self._experience = experience
         self._default = default
 
-    def choose(self, query: Query, *, live: bool = False) -> Choice:
-        """Decide about a query. Raises BadRequest, UnknownModel or OperatorError.
+    def choose(self, query: Query, team: Team, *, live: bool = False) -> Choice:
+        """Decide about a query that this team answers. Raises BadRequest, UnknownModel or OperatorError.
 
         `live`: what is said is wanted word by word.
         """
@@ -136,15 +135,15 @@ class Briefing:
             raise BadRequest(
                 f"unknown strategy {query.strategy!r}", expected=f"one of {', '.join(STRATEGIES)}"
             )
-        read = self._read(query)
+        read = self._read(query, team)
         decision = self._decide(query, read)
         least = read.limits.min_students if decision.strategy == "committee" and read.chosen else 1
         brief = self._brief(query, read, decision, live=live)
         return Choice(decision, read.limits, brief, read.domain, read.outlook.deadline, least)
 
-    def _read(self, query: Query) -> _Reading:
+    def _read(self, query: Query, team: Team) -> _Reading:
         """Find out what a query is about and who could answer it, the best first."""
-        students = self._candidates(query)
+        students = _candidates(query, team)
         domain, recognised = _domain_of(query, students)
         forced = query.strategy or _implied(query)
         whole = recognised or _has_form(query) or forced not in ("", "clone_dispatch")
@@ -154,12 +153,13 @@ class Briefing:
         limits = self._limits[most]
         kind = self._experience.kind(query.question, domain.name if recognised else "")
         alone = len(students) == 1 and forced == "single"
-        others = self._team.refiners if alone else self._team.playing_parts
+        others = team.refiners if alone else team.playing_parts
         asked = {one.name: one for one in (*students, *others)}
         known = {name: self._experience.known(one, kind) for name, one in asked.items()}
         deadline = time.monotonic() + (query.timeout_s or limits.question_timeout_s)
         wrong_answers = getattr(domain, "wrong_answers", USUAL_WRONG_ANSWERS)
         return _Reading(
+            team,
             forced,
             alone,
             domain,
@@ -200,9 +200,9 @@ class Briefing:
             least_students=limits.min_students if read.chosen else 1,
             confidence=limits.confidence,
             wrong_answers=read.in_common.wrong_answers,
-            courier=self._team.parts.courier,
-            master=self._team.parts.master,
-            judge=bool(self._team.parts.judge),
+            courier=read.team.parts.courier,
+            master=read.team.parts.master,
+            judge=bool(read.team.parts.judge),
             forced=read.forced,
             most_usd=self._governor.settings.usd_per_request if self._governor else None,
             available=STRATEGIES,
@@ -226,9 +226,9 @@ class Briefing:
             stages=self._stages[read.most, read.chosen],
             outlook=read.outlook,
             parts=read.parts,
-            judge=self._team.playing("judge"),
-            courier=self._team.courier(),
-            master=self._team.master(),
+            judge=read.team.playing("judge"),
+            courier=read.team.courier(),
+            master=read.team.master(),
             wrong_answers=read.in_common.wrong_answers,
             commons=read.in_common.commons,
             kinship=read.in_common.kinship,
@@ -254,15 +254,6 @@ class Briefing:
         kind = self._experience.kind(part, domain.name if found else "")
         known = {one.name: self._experience.known(one, kind) for one in students}
         return SubQuestion(part, kind, found is not None, domain.extract, known)
-
-    def _candidates(self, query: Query) -> list[Student]:
-        if query.model == COURIER:
-            return [self._team.courier()]
-        if query.model == MASTER:
-            return [self._team.master()]
-        if query.model not in VIRTUAL_MODELS:
-            return [self._team.student(query.model)]
-        return [self._team.student(name) for name in query.students] or self._team.members()
 
     def _ranked(self, students: Sequence[Student], known: Mapping[str, Known]) -> list[Student]:
         """Order students by what they are known to be good at, then by who is in memory already."""
@@ -299,6 +290,16 @@ class Briefing:
             timeout_s=limits.student_timeout_s,
             live=live or several,  # of a committee's late members, what they had said is worth having
         )
+
+
+def _candidates(query: Query, team: Team) -> list[Student]:
+    if query.model == COURIER:
+        return [team.courier()]
+    if query.model == MASTER:
+        return [team.master()]
+    if query.model not in VIRTUAL_MODELS:
+        return [team.student(query.model)]
+    return [team.student(name) for name in query.students] or team.members()
 
 
 def _stages(

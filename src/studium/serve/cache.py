@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -21,7 +21,6 @@ from studium.records.answers import Answer, Query
 from studium.records.models import Student
 from studium.serve import cache_form, cache_keys, cache_nearness
 from studium.serve.cache_form import Kept
-from studium.serve.fingerprint import fingerprint
 from studium.serve.refinement import Refiners
 from studium.serve.team import COURIER, MASTER, VIRTUAL_MODELS, Team
 from studium.store.cache import AnswerShelf, Entry, ShelfLimits
@@ -52,7 +51,7 @@ class _Place:
 
 
 class ResponseCache:
-    """The kept answers of one workspace, for one roster.
+    """The kept answers of one workspace. Whose they are is the team's identity, so that a swap finds none of another's.
 
     `circumstances` is whatever else decides answers (limits, version), as text. `embed` gives a question's embedding if
     that costs no load now, else nothing.
@@ -62,7 +61,6 @@ class ResponseCache:
         self,
         shelf: AnswerShelf,
         settings: CacheConfig,
-        students: Mapping[str, Student],
         *,
         circumstances: str = "",
         embed: Embed | None = None,
@@ -73,8 +71,7 @@ class ResponseCache:
         self.settings = settings
         self.longest_wait_s = longest_wait_s
         self.counts: Counter[str] = Counter()
-        self._students = students
-        self._circumstances = [circumstances, *(_identity(one) for one in students.values())]
+        self._circumstances = circumstances
         self._embed = embed if settings.by_meaning else None
         self._clock = clock
         self._flights: dict[str, asyncio.Future[Kept | None]] = {}
@@ -117,10 +114,11 @@ class ResponseCache:
             return None
         refined = [] if refiners is None else [refiners.always, refiners.force_arbiter, refiners.doubt_below]
         fixed = [
-            *self._circumstances,
+            self._circumstances,
+            *team.identity,
             repr(team.parts),
             refined,
-            cache_keys.files_of(self._students.values()),
+            cache_keys.files_of([*team.students.values(), *team.roles.values()]),
         ]
         # A question of a domain turns on each of its words, which an embedding does not tell.
         short = len(query.question) <= cache_nearness.LONGEST_CHARACTERS
@@ -349,13 +347,6 @@ def state_of(
 def shelf_limits(settings: CacheConfig) -> ShelfLimits:
     """Return how long and how much may be kept."""
     return ShelfLimits(settings.expiry_s, settings.max_size_bytes, settings.max_entries)
-
-
-def _identity(student: Student) -> str:
-    """Return all of a student that decides what it says, and when it is asked; but not its files as they are now."""
-    model = student.model
-    shape = (model.name, model.context_tokens, model.adapters, sorted(model.options.items()), model.family)
-    return repr((student.name, fingerprint(student), shape, student.tier, student.priority, student.skills))
 
 
 def _may_be_asked(query: Query, team: Team, refiners: Refiners | None) -> list[Student]:

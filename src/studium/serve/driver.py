@@ -232,6 +232,7 @@ class Driver:
             logprobs=reply.logprobs,
             part=call.part,
             sample=call.sample,
+            adapter=call.student.adapter,
         )
 
     def _failed(self, call: Call, error: StudiumError, said: str, seconds: float) -> MemberReply:
@@ -245,6 +246,7 @@ class Driver:
             error_code=error.code,
             part=call.part,
             sample=call.sample,
+            adapter=call.student.adapter,
         )
 
 

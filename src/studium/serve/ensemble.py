@@ -22,6 +22,7 @@ from studium.serve.experience import CardsOnly, Experience
 from studium.serve.governor import Governor
 from studium.serve.refinement import Refiners, refined
 from studium.serve.refining import Refining
+from studium.serve.routing import Routing
 from studium.serve.strategies import STRATEGIES
 from studium.serve.team import VIRTUAL_MODELS, Parts, Team
 from studium.serve.writing import written
@@ -42,14 +43,20 @@ class Ensemble:
         refining: Refining | None = None,
         governor: Governor | None = None,
         cache: ResponseCache | None = None,
+        routing: Routing | None = None,
     ) -> None:
         self._fleet = fleet
         self._refining = refining or Refining()
         self._governor = governor
         self._cache = cache
-        self.team = Team(students, parts)
+        self.routing = routing or Routing(students, parts)
         self._experience = experience or CardsOnly()
-        self._briefing = Briefing(fleet, self.team, limits, self._experience, default_complexity, governor)
+        self._briefing = Briefing(fleet, limits, self._experience, default_complexity, governor)
+
+    @property
+    def team(self) -> Team:
+        """Who answers now: the champions."""
+        return self.routing.team
 
     async def answer(self, query: Query) -> Answer:
         """Answer a query. Raises what `stream` raises."""
@@ -71,9 +78,10 @@ class Ensemble:
 
     def _events(self, query: Query, *, live: bool) -> AsyncGenerator[AnswerEvent, None]:
         query = query if query.request_id else replace(query, request_id=secrets.token_hex(8))
-        refiners = self._refining.refiners(query, self.team)
-        computed = self._computed(query, refiners, live=live)
-        visit = self._cache.visit(query, self.team, refiners) if self._cache else None
+        team = self.routing.team_for(query)  # kept to the end: a swap is for those who come later
+        refiners = self._refining.refiners(query, team)
+        computed = self._computed(query, team, refiners, live=live)
+        visit = self._cache.visit(query, team, refiners) if self._cache else None
         return computed if visit is None else self._kept(query, visit, computed)
 
     async def _kept(
@@ -89,10 +97,10 @@ class Ensemble:
                 yield await visit.keep(event) if isinstance(event, Answer) else event
 
     async def _computed(
-        self, query: Query, refiners: Refiners | None, *, live: bool
+        self, query: Query, team: Team, refiners: Refiners | None, *, live: bool
     ) -> AsyncGenerator[AnswerEvent, None]:
         began = time.monotonic()
-        choice = self._briefing.choose(query, live=live)
+        choice = self._briefing.choose(query, team, live=live)
         brief = choice.brief
         strategy = STRATEGIES[choice.decision.strategy](brief)
         if refiners:
@@ -117,7 +125,7 @@ class Ensemble:
                     continue
                 seconds, moves = time.monotonic() - began, self._fleet.moves_since(began)
                 answer = written(query, choice, event, seconds=seconds, moves=moves)
-                answer = await self._refining.keep(query, answer, self.team)
+                answer = await self._refining.keep(query, answer, team)
                 if self._governor and bill and (told := self._governor.told(bill)):
                     answer = replace(answer, notes={**answer.notes, "governor": told})
                 self._experience.answered(query, answer)

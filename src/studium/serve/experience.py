@@ -15,6 +15,8 @@ from studium.serve.evidence_history import InCommon
 UNKNOWN = 0.5
 # A card's score comes from 500 problems per level, but not from this user's questions.
 CARD_EVIDENCE = 50.0
+# What the card of the model before counts, once another speaks in its place.
+FORMER_EVIDENCE = 10.0
 
 
 class Experience(Protocol):
@@ -53,6 +55,8 @@ class CardsOnly:
     def known(self, student: Student, kind: str) -> Known:
         if kind in student.skills:
             return Known(student.skills[kind], CARD_EVIDENCE, family_of(student))
+        if kind in student.former_skills:
+            return Known(student.former_skills[kind], FORMER_EVIDENCE, family_of(student))
         return Known(UNKNOWN, 0.0, family_of(student))
 
     def in_common(self, students: Sequence[Student], kind: str, wrong_answers: float) -> InCommon:

@@ -26,6 +26,13 @@ def fingerprint(student: Student) -> str:
     return digest.hexdigest()
 
 
+def identity(student: Student) -> str:
+    """Return all of a student that decides what it says, and when it is asked; but not its files as they are now."""
+    model = student.model
+    shape = (model.name, model.context_tokens, model.adapters, sorted(model.options.items()), model.family)
+    return repr((student.name, fingerprint(student), shape, student.tier, student.priority, student.skills))
+
+
 def _contents(path: Path) -> Iterator[str]:
     """Yield what tells a file's content: its size and its two ends and middle; nothing where it cannot be read."""
     try:

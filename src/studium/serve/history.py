@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,10 +83,13 @@ class History:
         embed: Embed | None = None,
     ) -> None:
         self._store = store
-        self._students = students
+        self._students = dict(students)
         self.keeping = keeping or Keeping()
         self._embed = embed
         self.models = {name: fingerprint(student) for name, student in students.items()}
+        self._spoke = {(one.name, one.adapter): self.models[one.name] for one in students.values()}
+        self._standing: Mapping[str, Student] = self._students
+        self._others: tuple[Student, ...] = ()
         self._moved: dict[str, Cluster] = {}
         self.kinds = Kinds(
             map(_cluster, store.answers.kinds()),
@@ -136,6 +139,15 @@ class History:
             return
         self._waiting.append((query, answer, time.time()))
 
+    def stands(self, standing: Iterable[Student], others: Iterable[Student] = ()) -> None:
+        """Take note of who stands where now, and which `others` (challengers) may speak. Never waits.
+
+        A student with another model is another: what was learned of the one before counts as a few grades from now
+        on (`reliability.MOST_FORMER_GRADES`). What the former said stays its own, also where it is learned from later.
+        """
+        self._standing = {**self._standing, **{one.name: one for one in standing}}
+        self._others = tuple(others)
+
     # Behind its back.
 
     async def work(self) -> None:
@@ -164,6 +176,7 @@ class History:
 
     def refresh(self) -> None:
         """Fold new grades and replies in and take over the counts. Blocks. Raises StoreUnavailable."""
+        self._take_in()
         grades, replies = self._store.grades, self._store.replies
         newest, newest_reply = grades.fold(), replies.newest()
         if newest == self._newest_grade and newest_reply == self._newest_reply:
@@ -248,7 +261,29 @@ class History:
             log.info("no embedding of a question: %s", error)
             return ()
 
+    def _take_in(self) -> None:
+        """Let those who stand now take the places of those before. Reads their files."""
+        standing = self._standing
+        for one in (*standing.values(), *self._others):
+            if (one.name, one.adapter) not in self._spoke:
+                self._spoke[one.name, one.adapter] = fingerprint(one)
+        if standing is self._students:
+            return
+        self._students = standing
+        self._families = {name: family_of(one) for name, one in standing.items()}
+        models = {name: self._spoke[name, one.adapter] for name, one in standing.items()}
+        if models != self.models:
+            self.models = models
+            self._pairs, self._newest_grade, self._newest_reply = [], -1, -1  # all is counted anew
+
+    def _models_of(self, answer: Answer) -> Mapping[str, str]:
+        """Return which models the members of an answer were when they spoke."""
+        return self.models | {
+            one.student: self._spoke.get((one.student, one.adapter), "") for one in answer.members
+        }
+
     def _learn_all(self, answers: Sequence[_Answered]) -> None:
+        self._take_in()
         for query, answer, at in answers:
             self._learn(query, answer, at)
         self._save_moved()
@@ -260,7 +295,7 @@ class History:
             answer,
             at=at,
             computed=self.calibration_of(answer.kind).before(answer.confidence),
-            models=self.models,
+            models=self._models_of(answer),
         )
         cached = answer.notes.get("cache", {})
         if cached.get("hit"):  # graded when it was given first; those who gave it can still be rated for it
@@ -268,7 +303,9 @@ class History:
             seen = replace(seen, members=first.members if first else ())
         else:
             self._store.grades.add([*verified(seen, _domain(seen)), *judged(seen, _scores_by_judge(answer))])
-            self._store.replies.add(repeated(query, answer, _domain(seen), at=at, models=self.models))
+            self._store.replies.add(
+                repeated(query, answer, _domain(seen), at=at, models=self._models_of(answer))
+            )
         if self.keeping.questions and query.request_id:
             self._store.answers.keep(seen)
 

@@ -120,9 +120,8 @@ class Reliability:
     def _make(self, student: Student, kind: str) -> Posterior:
         level = self._levels.get(student.name)
         right, wrong = level.kinds.get(kind, (0.0, 0.0)) if level else (0.0, 0.0)
-        card = student.skills.get(kind)
+        card, card_grades = card_of(student, kind)
         above = self.level(student)
-        card_grades = 0.0 if card is None else MOST_CARD_GRADES
         share = card or 0.0
         return Posterior(
             alpha=KIND_STRENGTH * above + card_grades * share + right,
@@ -145,6 +144,15 @@ class Reliability:
             for level in members:
                 level.mean = _mean_of_kinds(level, tiers[tier], STUDENT_STRENGTH)
         return tiers
+
+
+def card_of(student: Student, kind: str) -> tuple[float | None, float]:
+    """Return what a card says of a student at a kind, and what that counts: of a former model only a little."""
+    if kind in student.skills:
+        return student.skills[kind], MOST_CARD_GRADES
+    if kind in student.former_skills:
+        return student.former_skills[kind], MOST_FORMER_GRADES
+    return None, 0.0
 
 
 def _present(found: Iterable[Counts], model: str) -> tuple[float, float]:

@@ -17,6 +17,7 @@ def report(answer: Answer, *, request_id: str, explain: bool = False, ignored: S
         "complexity": answer.complexity.value,
         "domain": answer.domain,
         "chosen_model": answer.chosen_model,
+        "adapter": answer.adapter or None,
         "answer": answer.answer,
         "agreement": answer.agreement,
         "confidence": answer.confidence,

@@ -7,7 +7,8 @@ from functools import cached_property
 
 from studium.errors import OperatorError, UnknownModel
 from studium.records.answers import Complexity
-from studium.records.models import Student, Tier
+from studium.records.models import ModelSpec, Student, Tier
+from studium.serve.fingerprint import identity
 
 AUTO, COURIER, MASTER = "auto", "courier", "master"
 VIRTUAL_MODELS = (AUTO, *(complexity.value for complexity in Complexity), COURIER, MASTER)
@@ -30,17 +31,48 @@ class Parts:
 
 
 class Team:
-    """The students of a roster. Raises ConfigurationError kin for nothing; unknown names raise UnknownModel."""
+    """Who answers one question: the students of a roster, each as it stands now. Unknown names raise UnknownModel.
 
-    def __init__(self, students: Mapping[str, Student], parts: Parts | None = None) -> None:
+    `roles` are places that are asked by their own name alone; in committees their holders sit under theirs.
+    `exposed` are the roles in which a challenger stands; `identity` tells one team from another, files included.
+    """
+
+    def __init__(
+        self,
+        students: Mapping[str, Student],
+        parts: Parts | None = None,
+        roles: Mapping[str, Student] | None = None,
+        exposed: frozenset[str] = frozenset(),
+        told_identity: tuple[str, ...] = (),
+    ) -> None:
         self.students = students
         self.parts = parts or Parts()
+        self.roles = roles or {}
+        self.exposed = exposed
+        self._told_identity = told_identity
+
+    @cached_property
+    def identity(self) -> tuple[str, ...]:
+        """Which students these are, files included: reads them, where nobody has before."""
+        return self._told_identity or tuple(map(identity, (*self.students.values(), *self.roles.values())))
+
+    @property
+    def models(self) -> Mapping[str, ModelSpec]:
+        """The models of all students, by name; several students may share one."""
+        return {one.model.name: one.model for one in (*self.students.values(), *self.roles.values())}
+
+    @property
+    def named(self) -> Mapping[str, Student]:
+        """Everybody who can be asked by name: students, then roles."""
+        return {**self.students, **self.roles}
 
     def student(self, name: str) -> Student:
-        """Return a student by name. Raises UnknownModel, which names the nearest one."""
+        """Return a student by its name, or that of a role. Raises UnknownModel, which names the nearest one."""
         if name in self.students:
             return self.students[name]
-        known = (*VIRTUAL_MODELS, *self.students)
+        if name in self.roles:
+            return self.roles[name]
+        known = (*VIRTUAL_MODELS, *self.students, *self.roles)
         near = get_close_matches(name, known, n=1)
         raise UnknownModel(
             f"there is no model {name[:80]!r}",
@@ -55,7 +87,7 @@ class Team:
         name = getattr(self.parts, part)
         return self.student(name) if name else None
 
-    # Found once: these are on the path of every question, and a roster does not change.
+    # Found once: these are on the path of every question, and a team does not change.
     @cached_property
     def refiners(self) -> tuple[Student, ...]:
         """Oracle and arbiter, as far as they are named."""
@@ -99,7 +131,13 @@ class Team:
     @cached_property
     def _master(self) -> Student:
         return self.playing(MASTER) or max(
-            self.members(), key=lambda one: (_rank(one), sum(one.skills.values()), one.priority, one.name)
+            self.members(),
+            key=lambda one: (
+                _rank(one),
+                sum({**one.former_skills, **one.skills}.values()),
+                one.priority,
+                one.name,
+            ),
         )
 
 

@@ -51,6 +51,7 @@ def written(
         logprobs=verdict.winner.logprobs if query.top_logprobs is not None else (),
         request_id=query.request_id,
         kind=choice.brief.kind,
+        adapter=verdict.winner.adapter,
         decision=decision,
         notes=verdict.notes,
     )

@@ -188,8 +188,8 @@ def _all_at_once(answer: Answer) -> Delta:
 def _headers(answer: Answer) -> dict[str, str]:
     """Return the same in brief, for programs that look at headers only."""
     hit = answer.notes.get("cache", {}).get("hit")
-    kept: dict[str, str] = {"x-studium-cache": hit} if hit else {}
-    return kept | {
+    sometimes = {"x-studium-cache": hit or "", "x-studium-adapter": answer.adapter}
+    return {name: value for name, value in sometimes.items() if value} | {
         "x-studium-strategy": answer.strategy,
         "x-studium-complexity": answer.complexity.value,
         "x-studium-status": answer.status.value,

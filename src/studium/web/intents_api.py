@@ -68,7 +68,7 @@ async def delete(request: web.Request) -> web.Response:
 
 
 def _check_students(request: web.Request, settings: Settings) -> None:
-    there = request.app[RECEPTION].house.roster.students
+    there = request.app[RECEPTION].house.roster.named
     for student in (*settings.students, settings.model):
         if student not in there and student not in VIRTUAL_MODELS:
             raise UnknownModel(

@@ -77,7 +77,7 @@ async def tags(request: web.Request) -> web.StreamResponse:
 async def ps(request: web.Request) -> web.StreamResponse:
     """GET /api/ps: which models are in memory, measured now."""
     reception = request.app[RECEPTION]
-    specs = {student.model.name: student.model for student in reception.house.roster.students.values()}
+    specs = {student.model.name: student.model for student in reception.house.roster.named.values()}
     resident = await reception.house.fleet.residences()
     return json_response(
         ollama_wire.ps([_resident(reception, one, specs.get(one.model)) for one in resident])
@@ -89,7 +89,7 @@ async def show(request: web.Request) -> web.StreamResponse:
     reception = request.app[RECEPTION]
     name = ollama_requests.plain_name(await json_body(request))
     listed = _listed(reception, name)
-    student = reception.house.roster.students.get(name)
+    student = reception.house.roster.named.get(name)
     if student is None:
         return json_response(
             ollama_wire.show(listed, modelfile="# a team of students, chosen for each question\n")
@@ -130,7 +130,7 @@ async def _keep_house(request: web.Request, wish: Housekeeping, final: Final) ->
 
 
 def _student(reception: Reception, name: str) -> Student:
-    student = reception.house.roster.students.get(name)
+    student = reception.house.roster.named.get(name)
     if student is not None:
         return student
     if name in VIRTUAL_MODELS:
@@ -144,7 +144,7 @@ def _student(reception: Reception, name: str) -> Student:
 
 
 def _listed(reception: Reception, name: str) -> ListedModel:
-    student = reception.house.roster.students.get(name)
+    student = reception.house.roster.named.get(name)
     if student is not None:
         return _of_spec(reception, name, student.model)
     if name in VIRTUAL_MODELS:

@@ -69,7 +69,7 @@ async def model(request: web.Request) -> web.StreamResponse:
 
 def model_names(reception: Reception) -> list[str]:
     """Return the names a caller may ask: the virtual models, then every student."""
-    return [*VIRTUAL_MODELS, *reception.house.roster.students]
+    return [*VIRTUAL_MODELS, *reception.house.roster.named]
 
 
 def unknown_model(reception: Reception, name: str) -> UnknownModel:

@@ -32,10 +32,13 @@ class Ensemble(Protocol):
 
 
 class Roster(Protocol):
-    """Who there is."""
+    """Who there is now; `named` are students and roles, by the names they can be asked by."""
 
     @property
     def students(self) -> Mapping[str, Student]: ...
+
+    @property
+    def named(self) -> Mapping[str, Student]: ...
 
 
 class Fleet(Protocol):
