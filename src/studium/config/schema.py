@@ -264,7 +264,7 @@ class CacheConfig:
     """Answers kept to be given again to the same question, and, where a model gives embeddings, to one that means it.
 
     Kept are settled answers whose students draw no random tokens, or what a caller wants kept. `similarity` is the
-    cosine, 0 to 1, from which two questions may mean the same.
+    cosine, 0 to 1, from which the words of two questions are compared: see `serve.same_question`.
     """
 
     enabled: Annotated[bool, YesNo()] = True
@@ -272,7 +272,7 @@ class CacheConfig:
     max_size_bytes: Annotated[int, Size(least=65_536)] = 64 * MIB
     max_entries: Count = 10_000
     by_meaning: Annotated[bool, YesNo()] = True
-    similarity: Annotated[float, Number(0.5, 1)] = 0.97
+    similarity: Annotated[float, Number(0.5, 1)] = 0.9
 
 
 @dataclass(frozen=True, slots=True)

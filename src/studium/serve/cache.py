@@ -22,6 +22,7 @@ from studium.records.models import Student
 from studium.serve import cache_form, cache_keys, cache_nearness
 from studium.serve.cache_form import Kept
 from studium.serve.refinement import Refiners
+from studium.serve.same_question import plainly, words_of
 from studium.serve.team import COURIER, MASTER, VIRTUAL_MODELS, Team
 from studium.store.cache import AnswerShelf, Entry, ShelfLimits
 
@@ -32,6 +33,8 @@ EMBED_S = 0.25
 # Vectors are compared in plain Python: so many products take 10 to 20 ms.
 MOST_VECTORS = 2_000
 MOST_PRODUCTS = 500_000
+# Of those that are near, so many are looked at word by word; the nearest is nearly always the one.
+MOST_CANDIDATES = 3
 # An answer is not held back for a slow disk: past this it is written behind its back.
 WRITE_S = 0.05
 CLOSE_S = 5.0
@@ -124,7 +127,7 @@ class ResponseCache:
         short = len(query.question) <= cache_nearness.LONGEST_CHARACTERS
         by_meaning = self._embed is not None and short and recognise(query.question) is None
         scope = cache_keys.scope_of(query, fixed) if by_meaning else None
-        guard = repr(cache_keys.guard(query.question)) if scope else ""
+        guard = repr(cache_keys.guard(plainly(query.question))) if scope else ""
         return _Place(cache_keys.exact_key(query, fixed), scope, guard, query.api_key_name)
 
     # For visits alone.
@@ -134,14 +137,18 @@ class ResponseCache:
         found = await asyncio.to_thread(self._look, place.key)
         if found.hit or not found.enabled or place.scope is None:
             return self._counted(found)
-        vector = await self._vector(question)
+        plain = plainly(question)
+        vector = await self._vector(" ".join(words_of(plain)))
         packed = cache_keys.packed(vector)
         if packed is None:
             return self._counted(found)
         least = self._least_cosine()
-        if least is None:
-            return self._counted(_Search(vector=packed))
-        return self._counted(await asyncio.to_thread(self._look_near, place, question, vector, packed, least))
+        near = [] if least is None else await asyncio.to_thread(self._look_near, place, vector)
+        for candidate in near:
+            kept = plainly(candidate.one.question) if candidate.one else ""
+            if least and await cache_nearness.means_the_same(self._vector, kept, plain, least):
+                return self._counted(candidate)
+        return self._counted(_Search(vector=packed))
 
     async def put(self, place: _Place, one: Kept, vector: bytes | None) -> bool:
         """Write an answer down; False where it cannot be kept."""
@@ -183,27 +190,25 @@ class ResponseCache:
         return _Search("exact", one, key, now - entry.at, 1.0)
 
     def _least_cosine(self) -> float | None:
-        """Return from which cosine questions mean the same to this model; None while that is being found out."""
+        """Return from which cosine words mean the same to this model; None while that is being found out."""
         if self._probing is None or (self._probing.done() and self._probing.result() is None):
-            self._probing = self._behind(cache_nearness.least_cosine(self._vector, self.settings.similarity))
+            self._probing = self._behind(cache_nearness.least_cosine(self._vector))
             return None
         return self._probing.result() if self._probing.done() else None
 
-    def _look_near(
-        self, place: _Place, question: str, vector: Sequence[float], packed: bytes, least: float
-    ) -> "_Search":
+    def _look_near(self, place: _Place, vector: Sequence[float]) -> "list[_Search]":
+        """Return what may mean the same, the nearest first."""
         now = self._clock()
         most = min(MOST_VECTORS, MOST_PRODUCTS // len(vector))
         rows = self.shelf.near(place.scope or "", place.guard, now, most)
         near = [(cache_keys.similarity(vector, cache_keys.unpacked(data)), key) for key, data in rows]
-        for cosine, key in sorted(near, reverse=True):
-            if cosine < least:
-                break
-            entry = self.shelf.look(key, now)
+        found: list[_Search] = []
+        for cosine, key in sorted(near, reverse=True)[:MOST_CANDIDATES]:
+            entry = self.shelf.look(key, now) if cosine >= self.settings.similarity else None
             one = None if entry is None else self._read(entry)
-            if entry and one and cache_keys.same_order(one.question, question):
-                return _Search("meaning", one, key, now - entry.at, cosine)
-        return _Search(vector=packed)
+            if entry and one:
+                found.append(_Search("meaning", one, key, now - entry.at, cosine))
+        return found
 
     def _read(self, entry: Entry) -> Kept | None:
         try:

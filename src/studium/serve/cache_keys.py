@@ -1,7 +1,7 @@
 """When two questions are the same: keys of kept answers, and what must be equal where they only mean the same. Pure.
 
 An embedding hardly tells "47 + 58" from "47 + 59", or "is" from "is not". So what such differences are made of, the
-guard, must be equal first, and words that both questions hold must come in the same order; see
+guard, must be equal first, before `same_question` looks at the other words that differ; see
 docs/decisions/0014-response-cache.md.
 """
 
@@ -33,14 +33,20 @@ _OPPOSITES = (
     "product difference all any some every only always best worst good bad better worse true from to with into "
     "am pm odd even and or who what when where why how which whose"
 )
-# Also German and French, whose commonest negations are not spelt like English ones.
-_WATCHED = frozenset(
-    f"{_NEGATIONS} {_NUMBERS} {_OPPOSITES} nicht kein keine keinen nie ohne ne pas jamais sans aucun aucune".split()
+# Of one kind, and never the same: an embedding holds some of them very near.
+_OTHERS = (
+    "he she his her him my your our their husband wife mother father son daughter brother sister boy girl man woman "
+    "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august "
+    "september october november december today tomorrow yesterday morning evening night"
 )
+# Also German and French, whose commonest negations are not spelt like English ones.
+_ELSEWHERE = "nicht kein keine keinen nie ohne ne pas jamais sans aucun aucune"
+_WATCHED = frozenset(f"{_NEGATIONS} {_NUMBERS} {_OPPOSITES} {_OTHERS} {_ELSEWHERE}".split())
 # What may begin a sentence with a capital letter and is no name.
 _OPENING = (
     "a an the i it is are was were do does did can could would should will please tell give name say show explain "
-    "describe find calculate compute work if let there this that these those of for at by"
+    "describe find calculate compute work if let there this that these those of for at by write create make list "
+    "suggest recommend translate summarise summarize compare help"
 )
 _OPENERS = frozenset(_OPENING.split())
 _TOKEN = re.compile(
@@ -71,13 +77,6 @@ def guard(question: str) -> tuple[str, ...]:
             found.append(token)
         begins = token in _SENTENCE_ENDS
     return tuple(found)
-
-
-def same_order(one: str, other: str) -> bool:
-    """Say whether the words that both hold come as often and in the same order in both."""
-    ones, others = ([token.lower() for token in _TOKEN.findall(text)] for text in (one, other))
-    common = set(ones) & set(others)
-    return [word for word in ones if word in common] == [word for word in others if word in common]
 
 
 def similarity(one: Sequence[float], other: Sequence[float]) -> float:

@@ -1,46 +1,68 @@
-"""How near two questions must be to mean the same: as near as configured, and nearer than opposites are to this model.
+"""How near two words must be to stand in for each other: nearer than words are that change a question's meaning.
 
-An embedding is a mean over words in most models, so one word changed in a long question moves it little: with a
-student of 0.4 million parameters "I hated the soup" was given the answer of "I loved the soup" at a cosine above 0.97.
-The probes are such pairs, in short and in long. A model that holds them for almost the same is not used.
+How high a model's cosines lie, and how far apart it holds opposites, is its own. So it is asked: the probes are pairs
+of words that go into the same places and say something else. A model that holds one of them for almost the same is
+not used at all.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 
 from studium.serve.cache_keys import similarity
+from studium.serve.same_question import differences
 
 LONGEST_CHARACTERS = 300
-"""A longer question means the same only to the letter: one word of it hardly shows."""
+"""A longer question means the same only to the letter: who writes so much means each word of it."""
 
-_LONG = (
-    "We have been to this place with the whole family on a rainy day in spring, sat by the window, and ordered what "
-    "the waiter recommended to us, with a bottle of water and some bread. Here is what my sister thinks of it: {}"
+PROBES: Sequence[tuple[str, str]] = (
+    ("loved", "hated"),
+    ("open", "closed"),
+    ("rose", "fell"),
+    ("won", "lost"),
+    ("buy", "sell"),
+    ("start", "stop"),
+    ("hot", "cold"),
+    ("cat", "dog"),
+    ("husband", "wife"),
+    ("teacher", "student"),
+    ("doctor", "lawyer"),
+    ("january", "february"),
+    ("monday", "tuesday"),
+    ("french", "german"),
+    ("coffee", "tea"),
+    ("kilometres", "miles"),
 )
-_SHORT = "Is this review positive, negative or mixed? {}"
-_OPPOSITES = (
-    ("I loved the soup.", "I hated the soup."),
-    ("The shop is open.", "The shop is closed."),
-    ("The price rose.", "The price fell."),
-    ("She won the match.", "She lost the match."),
-    ("It is a cat.", "It is a dog."),
-)
-PROBES: Sequence[tuple[str, str]] = tuple(
-    (frame.format(one), frame.format(other)) for frame in ("{}", _SHORT, _LONG) for one, other in _OPPOSITES
-)
-_HIGHEST = 0.9995
 NEVER = 2.0
+_HIGHEST = 0.95
+
+Embed = Callable[[str], Awaitable[Sequence[float]]]
 
 
-async def least_cosine(embed: Callable[[str], Awaitable[Sequence[float]]], configured: float) -> float | None:
-    """Return the cosine from which questions mean the same to a model, above 1 where it cannot tell opposites apart.
+async def least_cosine(embed: Embed) -> float | None:
+    """Return the cosine from which a word stands in for another, above 1 where a model holds opposites for the same.
 
-    Half-way between its nearest opposites and 1, at least `configured`. None where a probe has no embedding now. Embeds
-    every probe once.
+    Half-way between its nearest probe and 1. None where a probe has no embedding now. Embeds every probe once.
     """
     nearest = 0.0
-    for one, other in PROBES:
-        vectors = await embed(one), await embed(other)
-        if not all(vectors):
+    for pair in PROBES:
+        cosine = await _cosine(embed, pair)
+        if cosine is None:
             return None
-        nearest = max(nearest, similarity(*vectors))
-    return NEVER if nearest > _HIGHEST else max(configured, (1.0 + nearest) / 2)
+        nearest = max(nearest, cosine)
+    return NEVER if nearest > _HIGHEST else (1.0 + nearest) / 2
+
+
+async def means_the_same(embed: Embed, one: str, other: str, least: float) -> bool:
+    """Say whether two plain questions differ at most in words that stand in for each other, by `least_cosine`."""
+    pairs = differences(one, other)
+    if pairs is None:
+        return False
+    for pair in pairs:
+        cosine = await _cosine(embed, pair)
+        if cosine is None or cosine < least:
+            return False
+    return True
+
+
+async def _cosine(embed: Embed, pair: tuple[str, str]) -> float | None:
+    vectors = await embed(pair[0]), await embed(pair[1])
+    return similarity(*vectors) if all(map(len, vectors)) else None
