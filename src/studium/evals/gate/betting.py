@@ -9,6 +9,8 @@ of a sign test (Robbins 1970). We differ in the mixture, chosen for winners of s
 summing over 64 midpoints in place of the incomplete Beta function, so that a margin costs nothing more.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -61,6 +63,16 @@ def log_evidence(gains: Counts, losses: Counts, ties: Counts = 0, *, margin: flo
     )
     top = held_J.max(axis=-1)
     return top + np.log(np.exp(held_J - top[..., None]).sum(axis=-1))
+
+
+def mean_of(logs: Sequence[Any]) -> Any:
+    """Return the logarithm of the mean of evidence given as logarithms: it is evidence against all claims at once."""
+    return np.logaddexp.reduce(list(logs), axis=0) - np.log(len(logs))
+
+
+def odds(log: float) -> float:
+    """Return evidence as people read it: how rarely chance comes so far, at most a billion billions."""
+    return math.exp(min(log, math.log(1e18)))
 
 
 @cache

@@ -4,7 +4,6 @@ The body holds both models by the hashes of their files, what was asked, the lim
 SHA-256 is its name, so that a changed one is noticed. It is laid down as evidence/ID.json in the workspace.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import orjson
 
 from studium.errors import BadRequest, ConfigurationError, OperatorError
 from studium.evals.gate.verdict import Decision, Limits, Pair, judge
-from studium.records.adapters import Evidence, Verdict
+from studium.records.adapters import Evidence, Verdict, content_sha256
 
 Json = dict[str, Any]
 _FORM = 1
@@ -64,7 +63,7 @@ def body_of(
 def seal(body: Mapping[str, Any], *, role: str, at: float) -> Evidence:
     """Return the evidence of a body with the verdict it tells."""
     return Evidence(
-        id=identity(body),
+        id=content_sha256(body),
         at=at,
         role=role,
         champion=body["champion"]["adapter"],
@@ -72,11 +71,6 @@ def seal(body: Mapping[str, Any], *, role: str, at: float) -> Evidence:
         verdict=decision_of(body).verdict,
         body=body,
     )
-
-
-def identity(body: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a body, its keys in order."""
-    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def decision_of(body: Mapping[str, Any]) -> Decision:
@@ -95,7 +89,7 @@ def decision_of(body: Mapping[str, Any]) -> Decision:
 
 def replay(evidence: Evidence) -> Decision:
     """Return the verdict computed again. Raises ConfigurationError where body or verdict were changed."""
-    found = identity(evidence.body)
+    found = content_sha256(evidence.body)
     if found != evidence.id:
         raise ConfigurationError(
             f"the evidence was changed: its body has the hash {found[:12]}",

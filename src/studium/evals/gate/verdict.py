@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from studium.evals.gate.betting import Tally, log_evidence
+from studium.evals.gate.betting import Tally, log_evidence, mean_of, odds
 from studium.evals.gate.bound import most_lost
 from studium.records.adapters import Verdict
 
@@ -30,6 +30,7 @@ class Limits:
     harm_alpha: float = 0.1
     margin: float = 0.05
     level: float = 0.95
+    unscored: float = 0.05
 
 
 class Pair(NamedTuple):
@@ -113,44 +114,71 @@ def judge(fresh: Sequence[Pair], suite: Sequence[Pair] | None, limits: Limits = 
     """
     counted = count(fresh)
     if not counted.measured:
-        why = f"{counted.champion_right} to {counted.challenger_right} right of {counted.tally.pairs} scored"
-        return Decision(Verdict.NOT_MEASURED, (f"nothing was measured on fresh problems: {why}",))
+        why = f"nothing was measured on fresh problems: {_rights(counted)}"
+        return Decision(Verdict.NOT_MEASURED, (why,))
     paths = _paths(fresh)
-    better, worse = math.exp(paths.better.max()), math.exp(paths.worse.max())
-    reached = {
-        Verdict.PROMOTE: _first(paths.better, limits.alpha),
-        Verdict.ROLL_BACK: _first(paths.worse, limits.harm_alpha),
-    }
-    if reached[Verdict.ROLL_BACK] is not None:
-        reasons = _worse(fresh, worse, limits)
-        return Decision(Verdict.ROLL_BACK, reasons, better, worse, reached[Verdict.ROLL_BACK])
-    at = reached[Verdict.PROMOTE]
-    if at is None:
-        reason = (
-            f"no difference was shown: evidence of {better:.3g} for better, {1 / limits.alpha:g} is asked for"
-        )
-        found = _on_suite(suite, limits)
-        return Decision(Verdict.HOLD, (reason, *found.reasons), better, worse, None, found.lost_most)
+    better, worse = odds(paths.better.max()), odds(paths.worse.max())
+    at_worse, at_better = _first(paths.worse, limits.harm_alpha), _first(paths.better, limits.alpha)
     found = _on_suite(suite, limits)
-    shown = f"better on fresh problems: evidence of {better:.3g}, {1 / limits.alpha:g} is asked for"
-    return Decision(found.verdict, (shown, *found.reasons), better, worse, at, found.lost_most)
+    if at_worse is not None:
+        where = (
+            ", ".join(_harmed(fresh, limits))
+            or f"all together ({counted.tally.losses} lost, {counted.tally.gains} won)"
+        )
+        why = (
+            f"worse on fresh problems: {where}; evidence of {worse:.3g}, {1 / limits.harm_alpha:g} is enough"
+        )
+        return Decision(Verdict.ROLL_BACK, (why, *found.reasons), better, worse, at_worse, found.lost_most)
+    seen = f"evidence of {better:.3g}, {1 / limits.alpha:g} is asked for"
+    verdict, reasons = found.verdict, [f"better on fresh problems: {seen}", *found.reasons]
+    if at_better is None:
+        reasons[0] = f"better was not shown on fresh problems: {seen}"
+        verdict = Verdict.ROLL_BACK if verdict is Verdict.ROLL_BACK else Verdict.HOLD
+    elif counted.unscored > limits.unscored * len(fresh) and verdict is Verdict.PROMOTE:
+        reasons.append(
+            f"{counted.unscored} of {len(fresh)} fresh problems were not scored: too many to promote"
+        )
+        verdict = Verdict.HOLD
+    return Decision(verdict, tuple(reasons), better, worse, at_better, found.lost_most)
 
 
 def _on_suite(suite: Sequence[Pair] | None, limits: Limits) -> Decision:
-    """Return what the suite allows at most: promoting, where its loss is bounded."""
+    """Return what the suite allows at most: promoting where its loss is bounded, nothing where a domain is lost."""
     if suite is None:
         return Decision(Verdict.HOLD, ("the frozen suite was not asked",))
     counted = count(suite)
     if not counted.measured:
-        why = f"{counted.champion_right} to {counted.challenger_right} right of {counted.tally.pairs} scored"
-        return Decision(Verdict.NOT_MEASURED, (f"nothing was measured on the frozen suite: {why}",))
+        return Decision(
+            Verdict.NOT_MEASURED, (f"nothing was measured on the frozen suite: {_rights(counted)}",)
+        )
     most = most_lost(counted.tally, level=limits.level)
-    allowed = most <= limits.margin
+    harmed = _harmed(suite, limits)
+    if harmed:
+        return Decision(
+            Verdict.ROLL_BACK, (f"worse on the frozen suite: {', '.join(harmed)}",), lost_most=most
+        )
+    allowed = most <= limits.margin and counted.unscored <= limits.unscored * len(suite)
     says = (
-        f"on the frozen suite at most {100 * most:.1f} points are lost ({counted.tally.losses} lost and "
-        f"{counted.tally.gains} won of {counted.tally.pairs}); {100 * limits.margin:g} are allowed"
+        f"on the frozen suite at most {100 * most:.1f} points are lost ({counted.tally.losses} lost, "
+        f"{counted.tally.gains} won, {counted.unscored} not scored of {len(suite)}); "
+        f"{100 * limits.margin:g} are allowed"
     )
     return Decision(Verdict.PROMOTE if allowed else Verdict.HOLD, (says,), lost_most=most)
+
+
+def _harmed(pairs: Sequence[Pair], limits: Limits) -> list[str]:
+    """Return the domains, as words, that one of all their number would seem to lose by chance in `harm_alpha`."""
+    counts = {name: count(of_domain).tally for name, of_domain in by_domain(pairs).items()}
+    enough = -math.log(limits.harm_alpha / len(counts))
+    return [
+        f"{name} ({tally.losses} lost, {tally.gains} won)"
+        for name, tally in counts.items()
+        if log_evidence(tally.losses, tally.gains) >= enough
+    ]
+
+
+def _rights(counted: Tallied) -> str:
+    return f"{counted.champion_right} to {counted.challenger_right} right of {counted.tally.pairs} scored"
 
 
 class _Paths(NamedTuple):
@@ -173,7 +201,7 @@ def _paths(fresh: Sequence[Pair]) -> _Paths:
             of_domain = np.array([one.domain == name for one in scored])
             gains, losses = np.cumsum((signs > 0) & of_domain), np.cumsum((signs < 0) & of_domain)
             parts.append(log_evidence(losses, gains))
-        worse = np.logaddexp.reduce(parts, axis=0) - math.log(len(parts))
+        worse = mean_of(parts)
     return _Paths(better, worse)
 
 
@@ -181,17 +209,6 @@ def _first(path: np.ndarray, alpha: float) -> int | None:
     """Return the number of pairs after which a path first stood at 1/alpha."""
     reached = path >= -math.log(alpha)
     return int(reached.argmax()) + 1 if reached.any() else None
-
-
-def _worse(fresh: Sequence[Pair], worse: float, limits: Limits) -> tuple[str, ...]:
-    counts = {name: count(pairs).tally for name, pairs in by_domain(fresh).items()}
-    where = [
-        f"{name} ({tally.losses} lost, {tally.gains} won)"
-        for name, tally in counts.items()
-        if log_evidence(tally.losses, tally.gains) >= -math.log(limits.harm_alpha)
-    ]
-    asked = f"evidence of {worse:.3g}, {1 / limits.harm_alpha:g} is enough"
-    return (f"worse on {', '.join(where) or 'all together'}: {asked}",)
 
 
 def tallies(pairs: Sequence[Pair]) -> Mapping[tuple[str, int | None], Tallied]:
