@@ -64,6 +64,11 @@ def registry_tables(connection: Connection) -> None:
         table.create(connection, checkfirst=True)
 
 
+def job_tables(connection: Connection) -> None:
+    for table in schema.JOBS:
+        table.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     learned_profiles,
@@ -73,6 +78,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     cache_tables,
     reply_tables,
     registry_tables,
+    job_tables,
 )
 
 

@@ -407,3 +407,34 @@ for _table in (route_changes, gate_evidence):
                 f"BEGIN SELECT RAISE(ABORT, '{_table.name} is only ever added to'); END"
             ).execute_if(dialect="sqlite"),  # pyright: ignore[reportArgumentType]
         )
+
+# Work that outlives the process that asked for it. `token` is that of the newest process begun for it; `request` and
+# `error` are JSON.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("halt", Integer, nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("process", Integer, nullable=False),
+    Column("process_started", Float, nullable=False),
+    Column("starts", Integer, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),
+)
+
+job_steps = Table(
+    "job_steps",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("result", Text, nullable=False),
+)
+JOBS = (jobs, job_steps)

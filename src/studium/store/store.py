@@ -18,6 +18,7 @@ from studium.store.cache import AnswerShelf
 from studium.store.database import open_database
 from studium.store.examples import ExampleLog
 from studium.store.grades import GradeLog
+from studium.store.jobs import JobLog
 from studium.store.leases import Leases
 from studium.store.profiles import profile_row, read_profiles
 from studium.store.replies import ReplyLog
@@ -37,6 +38,7 @@ class Store:
         self.cache = AnswerShelf(database)
         self.leases = Leases(database)
         self.adapters = AdapterBook(database, self.leases)
+        self.jobs = JobLog(database)
         self._writer = BatchWriter(database)
         self.answers = AnswerLog(database, self._writer)
         self.grades = GradeLog(database, self._writer)
