@@ -8,6 +8,7 @@ import typer
 import typer.main
 
 from studium.cli import (
+    adapters,
     ask,
     bench,
     cache,
@@ -54,6 +55,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(domains.app, name="domains")
 app.add_typer(evals.app, name="eval")
 app.add_typer(train.app, name="train")
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(session.app, name="session")
 app.add_typer(intents.app, name="intents")
 app.add_typer(governor.app, name="governor")

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -139,3 +139,10 @@ class Evidence:
     challenger: str
     verdict: Verdict
     body: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Fault(NamedTuple):
+    """Something in the registry that is not as it was written: which row or file, and what is wrong with it."""
+
+    where: str
+    what: str

@@ -10,16 +10,18 @@ from studium.registry.roster import (
     embedded_students,
     ships_with_studium,
 )
-from studium.registry.verifying import Fault
+from studium.registry.standing import OWN, Standing, name_of
 
 __all__ = [
     "EMBEDDED",
     "ENGINES_OF_FILES",
     "LLAMACPP",
-    "Fault",
+    "OWN",
     "Registry",
     "Roster",
+    "Standing",
     "build_roster",
     "embedded_students",
+    "name_of",
     "ships_with_studium",
 ]

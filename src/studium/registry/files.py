@@ -16,7 +16,7 @@ from typing import Any
 
 from studium.engines.gguf_metadata import GgufHeader
 from studium.errors import BadRequest, StoreUnavailable
-from studium.records.adapters import AdapterKind, canonical
+from studium.records.adapters import Adapter, AdapterKind, canonical
 from studium.registry.headers import Tensor, check_gguf, check_safetensors
 
 CARD = "adapter_meta.json"
@@ -82,6 +82,20 @@ def sha256_of_file(path: Path) -> str:
         while piece := file.read(_CHUNK_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def card_of(adapter: Adapter) -> dict[str, Any]:
+    """Return what an adapter's card says; the hash of it is the adapter's id."""
+    return {
+        "role": adapter.role,
+        "name": adapter.name,
+        "kind": adapter.kind.value,
+        "base": adapter.base,
+        "base_sha256": adapter.base_sha256,
+        "serving_file": adapter.serving_file,
+        "files": dict(adapter.files),
+        "lineage": dict(adapter.lineage),
+    }
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:

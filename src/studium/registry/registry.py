@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -26,6 +26,7 @@ from studium.records.adapters import (
     Adapter,
     AdapterKind,
     Evidence,
+    Fault,
     Phase,
     Route,
     RouteChange,
@@ -34,11 +35,14 @@ from studium.records.adapters import (
 from studium.records.models import ModelSpec
 from studium.registry import routes
 from studium.registry.bases import check_base, check_changes
-from studium.registry.files import judge, sync_folder, take_copy, write_card
+from studium.registry.evidence_files import evidence_files
+from studium.registry.files import card_of, judge, sync_folder, take_copy, write_card
 from studium.registry.roster import embedded_students
-from studium.registry.verifying import Fault, card_of, verify
-from studium.store import Store
-from studium.store.adapters import Turn
+from studium.registry.standing import OWN, Standing, standings
+
+if TYPE_CHECKING:  # the roster is read by commands that need no store
+    from studium.store import Store
+    from studium.store.adapters import Turn
 
 ADAPTERS = "adapters"
 _INCOMING = ".incoming"
@@ -58,7 +62,7 @@ class Registry:
 
     def __init__(
         self,
-        store: Store,
+        store: "Store",
         workspace: Path,
         models: Mapping[str, ModelSpec] | None = None,
         now: Callable[[], float] = time.time,
@@ -150,6 +154,14 @@ class Registry:
         with self._book.look() as look:
             return _the(look.adapters(role), role, name_or_id)
 
+    def adapter_id(self, role: str, name_or_id: str) -> str:
+        """Return the id of an adapter, "" for `OWN`, the student itself. Raises BadRequest."""
+        return OWN_STUDENT if name_or_id == OWN else self.adapter(role, name_or_id).id
+
+    def names(self) -> dict[str, str]:
+        """Return every adapter's name by its id."""
+        return {one.id: one.name for one in self.adapters()}
+
     def routes(self) -> dict[str, Route]:
         """Return every route that was ever changed, by role. In every other role the student itself serves."""
         with self._book.look() as look:
@@ -164,6 +176,11 @@ class Registry:
         """Return every change, all or a role's, the oldest first."""
         with self._book.look() as look:
             return look.changes(role)
+
+    def state(self, roles: Mapping[str, str]) -> list[Standing]:
+        """Return every role as it stands; `roles` are the roster's: who holds each."""
+        with self._book.look() as look:
+            return standings(roles, look.routes(), look.adapters(), look.changes())
 
     def predecessors(self, role: str) -> list[str]:
         """Return the ids of the champions that rollbacks lead to, the nearest first; "" is the student itself."""
@@ -180,23 +197,30 @@ class Registry:
         self._book.add_evidence(evidence)
 
     def evidence(self, evidence_id: str) -> Evidence:
-        """Return evidence by its id. Raises BadRequest."""
+        """Return evidence by its id, or the id's first eight letters or more. Raises BadRequest.
+
+        What the gate laid down as evidence/ID.json in the workspace and nobody has added yet is added now.
+        """
         with self._book.look() as look:
-            found = look.evidence(evidence_id)
-        if found is None:
+            found = look.evidence_like(evidence_id)
+        if not found:
+            for laid_down in evidence_files(self._workspace, evidence_id):
+                self.add_evidence(laid_down)
+                found.append(laid_down)
+        if len(found) != 1:
             raise BadRequest(
-                f"there is no evidence {evidence_id[:80]!r}",
+                f"there is {'no' if not found else 'more than one'} evidence {evidence_id[:80]!r}",
                 expected="the id of evidence that the gate wrote",
-                try_next="studium adapters history",
+                try_next="studium compare CHAMPION CHALLENGER, which tells its id",
             )
-        return found
+        return found[0]
 
     def promote(
         self, role: str, adapter_id: str, *, evidence: str, actor: str, token: int | None, reason: str = ""
     ) -> RouteChange:
         """Make an adapter the champion, on evidence whose verdict is promote, about it and the champion of now."""
 
-        def decide(turn: Turn, route: Route) -> Route:
+        def decide(turn: "Turn", route: Route) -> Route:
             adapter = self._ready(turn, role, adapter_id)
             return routes.promoted(route, adapter, turn.evidence(evidence), turn.changes(role))
 
@@ -209,7 +233,7 @@ class Registry:
                 "forcing needs a reason", expected="why, in words, for the history", try_next="--reason '...'"
             )
 
-        def decide(turn: Turn, route: Route) -> Route:
+        def decide(turn: "Turn", route: Route) -> Route:
             return routes.forced(
                 route, self._ready(turn, role, adapter_id) if adapter_id != OWN_STUDENT else None
             )
@@ -221,7 +245,7 @@ class Registry:
     ) -> RouteChange:
         """Make the predecessor champion again: the nearest one whose file is still there, else the student itself."""
 
-        def decide(turn: Turn, route: Route) -> Route:
+        def decide(turn: "Turn", route: Route) -> Route:
             there = {one.id for one in turn.adapters(role) if self._is_there(one)}
             return routes.rolled_back(route, turn.changes(role), there)
 
@@ -242,7 +266,7 @@ class Registry:
     ) -> RouteChange:
         """Let an adapter meet traffic: in the shadow (`share` 0), or answering a share of conversations."""
 
-        def decide(turn: Turn, route: Route) -> Route:
+        def decide(turn: "Turn", route: Route) -> Route:
             return routes.challenged(route, self._ready(turn, role, adapter_id), phase, share)
 
         action = Action.SHIFT if phase is Phase.SHIFT else Action.CHALLENGE
@@ -265,6 +289,8 @@ class Registry:
 
     def verify(self) -> list[Fault]:
         """Return everything that is not as it was written: rows, chain, routes, files. Reads every file."""
+        from studium.registry.verifying import verify
+
         return verify(self._book, self._workspace)
 
     def serving_path(self, adapter: Adapter) -> Path:
@@ -275,7 +301,7 @@ class Registry:
         self,
         role: str,
         action: Action,
-        decide: Callable[[Turn, Route], Route],
+        decide: "Callable[[Turn, Route], Route]",
         adapter: str | None,
         actor: str,
         token: int | None,
@@ -335,7 +361,7 @@ class Registry:
             check_changes(serving, file)
         return base_sha256
 
-    def _ready(self, turn: Turn, role: str, adapter_id: str) -> Adapter:
+    def _ready(self, turn: "Turn", role: str, adapter_id: str) -> Adapter:
         adapter = _the(turn.adapters(role), role, adapter_id)
         if adapter.serving_file and not self._is_there(adapter):
             raise BadRequest(
@@ -358,7 +384,7 @@ class Registry:
 
 def check_name(what: str, name: str) -> None:
     """Raise BadRequest unless a name may become part of a path."""
-    if not NAME_PATTERN.fullmatch(name) or name.endswith("."):
+    if not NAME_PATTERN.fullmatch(name) or name.endswith(".") or name == OWN:
         raise BadRequest(
             f"{name[:80]!r} is no name for {'an' if what == 'adapter' else 'a'} {what}",
             expected="a-z, 0-9, '.', '_', '-', at most 64 characters",
@@ -366,7 +392,7 @@ def check_name(what: str, name: str) -> None:
         )
 
 
-def _known(turn: Turn, adapter: Adapter) -> Adapter | None:
+def _known(turn: "Turn", adapter: Adapter) -> Adapter | None:
     """Return what is registered already with this id. Raises BadRequest where the name or folder is another's."""
     for one in turn.adapters():
         if one.id == adapter.id:

@@ -2,26 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from studium.records.adapters import (
     OWN_STUDENT,
     Action,
     Adapter,
+    Fault,
     RouteChange,
     Verdict,
     canonical,
     content_sha256,
 )
-from studium.registry.files import CARD, sha256_of_file
+from studium.registry.files import CARD, card_of, sha256_of_file
 from studium.store.adapters import AdapterBook, Row, adapter_of, change_of, evidence_of, route_of
-
-
-class Fault(NamedTuple):
-    """Something that is not as it was written: which row or file, and what is wrong with it."""
-
-    where: str
-    what: str
 
 
 def verify(book: AdapterBook, workspace: Path) -> list[Fault]:
@@ -39,20 +33,6 @@ def verify(book: AdapterBook, workspace: Path) -> list[Fault]:
     for adapter in adapters:
         faults += _files(adapter, workspace)
     return faults
-
-
-def card_of(adapter: Adapter) -> dict[str, Any]:
-    """Return what an adapter's card says; the hash of it is the adapter's id."""
-    return {
-        "role": adapter.role,
-        "name": adapter.name,
-        "kind": adapter.kind.value,
-        "base": adapter.base,
-        "base_sha256": adapter.base_sha256,
-        "serving_file": adapter.serving_file,
-        "files": dict(adapter.files),
-        "lineage": dict(adapter.lineage),
-    }
 
 
 def _chain(rows: Sequence[Row]) -> tuple[list[RouteChange], list[Fault]]:

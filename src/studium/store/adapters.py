@@ -104,6 +104,14 @@ class Turn:
         rows = self._rows(select(schema.gate_evidence).where(schema.gate_evidence.c.id == evidence_id))
         return evidence_of(rows[0]) if rows else None
 
+    def evidence_like(self, beginning: str) -> list[Evidence]:
+        """Return evidence whose id begins so, with eight letters or more; two at most."""
+        table = schema.gate_evidence
+        if len(beginning) < 8:
+            return []
+        query = select(table).where(table.c.id.startswith(beginning, autoescape=True)).limit(2)
+        return [evidence_of(row) for row in self._rows(query)]
+
     def add_adapter(self, adapter: Adapter) -> None:
         """Add a row of `adapters`."""
         row = asdict(adapter) | {

@@ -1,0 +1,66 @@
+"""Who serves each role, in words for people and programs: the same on the command line and over HTTP."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from studium.records.adapters import OWN_STUDENT, Adapter, Phase, Route, RouteChange
+from studium.registry.routes import predecessors
+
+OWN = "own-student"
+"""What stands for the student itself where a name is asked or told; no adapter is called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A role as it stands. `student` holds it by the roster, "" where the roster has no such role any more.
+
+    `champion` and `challenger` are names, "" for no challenger; `back` are those a rollback leads to, the nearest
+    first. `changed_at` is None where the route was never changed.
+    """
+
+    role: str
+    student: str
+    champion: str
+    champion_id: str
+    challenger: str
+    challenger_id: str
+    phase: Phase
+    share: float
+    changed_at: float | None
+    change: int
+    back: tuple[str, ...]
+
+
+def standings(
+    roles: Mapping[str, str],
+    routes: Mapping[str, Route],
+    adapters: Iterable[Adapter],
+    changes: Sequence[RouteChange],
+) -> list[Standing]:
+    """Return every role as it stands: `roles` are the roster's (role to student), then those only history knows."""
+    names = {one.id: one.name for one in adapters}
+    found: list[Standing] = []
+    for role in sorted({*roles, *routes}):
+        route = routes.get(role, Route(role))
+        own = [one for one in changes if one.role == role]
+        found.append(
+            Standing(
+                role=role,
+                student=roles.get(role, ""),
+                champion=name_of(route.champion, names),
+                champion_id=route.champion,
+                challenger=names.get(route.challenger, route.challenger[:12]),
+                challenger_id=route.challenger,
+                phase=route.phase,
+                share=route.share,
+                changed_at=own[-1].at if own else None,
+                change=route.number,
+                back=tuple(name_of(one, names) for one in reversed(predecessors(own))),
+            )
+        )
+    return found
+
+
+def name_of(adapter_id: str, names: Mapping[str, str]) -> str:
+    """Return an adapter's name by its id, `OWN` for the student itself, else the beginning of the id."""
+    return OWN if adapter_id == OWN_STUDENT else names.get(adapter_id, adapter_id[:12])
