@@ -142,9 +142,10 @@ def register(
     Example: studium adapters register my-run --role sprout
     """
     from studium.cli.adapters_source import source_of
+    from studium.registry import known_role
 
     with _opened(config, workspace) as (registry, roles, given):
-        _known(role, roles)
+        known_role(role, roles)
         found = source_of(what, given, base, merged=merged)
         adapter = registry.register(
             found.folder,
@@ -197,8 +198,10 @@ def promote(
             expected="--evidence ID, or --force with --reason TEXT",
             try_next="studium compare tells the id of its evidence",
         )
+    from studium.registry import known_role
+
     with _opened(config, workspace) as (registry, roles, _):
-        _known(role, roles)
+        known_role(role, roles)
         with _token(registry, dry_run=dry_run) as token:
             if evidence is None:
                 adapter_id = registry.adapter_id(role, name)
@@ -315,19 +318,6 @@ def _token(registry: "Registry", *, dry_run: bool) -> Iterator[int | None]:
         return
     with registry.lease(_user()) as token:
         yield token
-
-
-def _known(role: str, roles: Mapping[str, str]) -> None:
-    from difflib import get_close_matches
-
-    if role in roles:
-        return
-    near = get_close_matches(role, roles, n=1)
-    raise BadRequest(
-        f"there is no role {role[:80]!r}",
-        expected=f"one of {', '.join(sorted(roles))}",
-        try_next=f"did you mean {near[0]!r}?" if near else "add it to `roles` in studium.yaml",
-    )
 
 
 def _replayed(registry: "Registry", evidence_id: str) -> str:

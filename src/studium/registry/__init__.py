@@ -10,7 +10,7 @@ from studium.registry.roster import (
     embedded_students,
     ships_with_studium,
 )
-from studium.registry.standing import OWN, Standing, name_of
+from studium.registry.standing import OWN, Standing, known_role, name_of
 
 __all__ = [
     "EMBEDDED",
@@ -22,6 +22,7 @@ __all__ = [
     "Standing",
     "build_roster",
     "embedded_students",
+    "known_role",
     "name_of",
     "ships_with_studium",
 ]

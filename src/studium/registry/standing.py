@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
+from studium.errors import BadRequest
 from studium.records.adapters import OWN_STUDENT, Adapter, Phase, Route, RouteChange
 from studium.registry.routes import predecessors
 
@@ -59,6 +61,19 @@ def standings(
             )
         )
     return found
+
+
+def known_role(role: str, roles: Iterable[str]) -> None:
+    """Raise BadRequest, naming the nearest, unless the roster has such a role."""
+    names = sorted(roles)
+    if role in names:
+        return
+    near = get_close_matches(role, names, n=1)
+    raise BadRequest(
+        f"there is no role {role[:80]!r}",
+        expected=f"one of {', '.join(names)}",
+        try_next=f"did you mean {near[0]!r}?" if near else "add it to `roles` in studium.yaml",
+    )
 
 
 def name_of(adapter_id: str, names: Mapping[str, str]) -> str:

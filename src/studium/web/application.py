@@ -5,6 +5,7 @@ from aiohttp import web
 from studium.intents.channels import Channels
 from studium.telemetry import Metrics
 from studium.web import (
+    adapters_api,
     cache_api,
     feedback_api,
     governor_api,
@@ -56,6 +57,11 @@ def make_web_app(
             web.post("/api/ask", own_api.ask),
             web.post("/api/feedback", feedback_api.give),
             web.post("/api/why", feedback_api.explain),
+            web.get("/api/adapters", adapters_api.listing),
+            web.get("/api/adapters/state", adapters_api.state),
+            web.get("/api/adapters/history", adapters_api.history),
+            web.post("/api/adapters/promote/{role}", adapters_api.promote),
+            web.post("/api/adapters/rollback/{role}", adapters_api.rollback),
             web.get("/api/config/cache", cache_api.show),
             web.post("/api/config/cache", cache_api.change),
             web.get("/api/config/governor", governor_api.show),
