@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from studium.engines.scripted import ModelScript, ScriptedEngine, says
-from studium.errors import ConfigurationError, EngineTimeout
+from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine, says
+from studium.errors import ConfigurationError, EngineDied, EngineTimeout
 from studium.fleet import Fleet
 from studium.fleet.limits import Limits
 from studium.records.adapters import Adapter, AdapterKind, Phase, Route
@@ -30,6 +30,7 @@ class Book:
     """Routes as somebody else writes them; adapters of role a named after their files."""
 
     now: dict[str, Route] = field(default_factory=dict[str, Route])
+    former: list[str] = field(default_factory=list[str])
 
     def routes(self) -> dict[str, Route]:
         return dict(self.now)
@@ -47,6 +48,9 @@ class Book:
             f"{name_or_id}.gguf",
             lineage=lineage,
         )
+
+    def predecessors(self, role: str) -> list[str]:
+        return self.former
 
 
 @dataclass
@@ -196,3 +200,47 @@ async def test_routes_changed_elsewhere_are_seen_within_moments(tmp_path: Path):
             while (await one.team.answer(ask())).text != "new":
                 await asyncio.sleep(0.05)
         watching.cancel()
+
+
+def loses(fault: Fault) -> ModelScript:
+    return ModelScript(default=("new",), fault=fault)
+
+
+async def test_a_lost_champion_is_answered_for_by_the_one_before_and_the_answer_says_so(tmp_path: Path):
+    scripts = {
+        "a": says("old"),
+        "b": says("b"),
+        "v1": says("one"),
+        "v2": loses(Fault(FaultKind.REFUSE, times=99)),
+    }
+    async with house(tmp_path, scripts) as one:
+        one.book.now["a"], one.book.former = Route("a", "v2", number=2), ["v1", ""]
+        await one.routing.refresh()
+        answer = await one.team.answer(ask())
+        assert (answer.text, answer.adapter, answer.flags) == ("one", "a/v1", ("stood_in",))
+        assert answer.members[0].instead_of == "a@v2"
+        for _ in range(2):
+            await one.team.answer(ask())
+        assert not one.team.breakers.admits("a@v2")
+        assert (await one.team.answer(ask())).text == "one"
+        assert one.team.breakers.health()["a@v2"].errors == 3  # held back, it was not asked the fourth time
+
+
+async def test_a_student_that_is_lost_alone_is_answered_for_by_another(tmp_path: Path):
+    async with house(tmp_path, {"a": loses(Fault(FaultKind.REFUSE, times=9)), "b": says("b")}) as one:
+        answer = await one.team.answer(ask())
+        assert (answer.text, answer.chosen_model, answer.flags) == ("b", "b", ("stood_in",))
+
+
+async def test_what_was_passed_on_is_never_followed_by_anothers_words(tmp_path: Path):
+    half = ModelScript(
+        default=("one two three",), fault=Fault(FaultKind.HALF_STREAM, after_tokens=2, times=9)
+    )
+    async with house(tmp_path, {"a": half, "b": says("b")}) as one:
+        said: list[str] = []
+        with pytest.raises(EngineDied):
+            async with aclosing(one.team.stream(ask())) as events:
+                async for event in events:
+                    said += [event.text] if isinstance(event, Delta) else []
+        assert "one" in "".join(said) and "b" not in "".join(said)
+        assert (await one.team.answer(ask())).text == "b"  # unheard, what was said is no bar

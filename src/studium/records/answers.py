@@ -93,7 +93,8 @@ class MemberReply:
     is the student's own, 0 to 1: the probability of its least sure token; None where the engine gives
     no log-probabilities. `seconds` includes waiting for memory, `generate_seconds` does not. `sample`
     counts the tries of a student that was asked the same several times, from 0. `adapter` (ROLE/NAME) is the one
-    through which it spoke, "" where that was the model as the roster has it.
+    through which it spoke, "" where that was the model as the roster has it; `instead_of` the model in whose place
+    it was asked, since that was lost.
     """
 
     student: str
@@ -113,6 +114,7 @@ class MemberReply:
     part: Part = Part.MEMBER
     sample: int = 0
     adapter: str = ""
+    instead_of: str = ""
 
 
 class MoveKind(StrEnum):

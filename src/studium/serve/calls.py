@@ -21,7 +21,8 @@ Extract = Callable[[str], str | None]
 class Call:
     """One ask of one student. `ask` None is the question itself, `extract` None the domain's way to read it.
 
-    `sample` above 0 marks a further try of a student that was asked the same before.
+    `sample` above 0 marks a further try of a student that was asked the same before. `instead_of` is the model that
+    was lost, in whose place this student is asked.
     """
 
     student: Student
@@ -29,6 +30,7 @@ class Call:
     extract: Extract | None = None
     part: Part = Part.MEMBER
     sample: int = 0
+    instead_of: str = ""
 
 
 def _never(_replies: Sequence[MemberReply]) -> bool:

@@ -8,9 +8,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from studium.domains.answers import abstains
@@ -21,10 +21,13 @@ from studium.records.answers import Delta, Fate, MemberReply, Part, Progress
 from studium.records.messages import Ask, Reply
 from studium.records.models import Student
 from studium.records.scheduling import Priority
+from studium.serve.breakers import Breakers, counts, is_loss
 from studium.serve.calls import Batch, Call, Extract, Strategy, Verdict
 
 log = logging.getLogger(__name__)
 
+# A worker that is gone is started anew rather than replaced, where that takes no longer.
+SOON_S = 1.0
 # How likely a committee's next member is to be asked: of one that is not settled nobody knows better.
 LIKELY = 0.5
 
@@ -48,6 +51,7 @@ class _Heard(NamedTuple):
     reply: Reply | None
     error: StudiumError | None
     said: str
+    seated: bool = True
 
 
 class Driver:
@@ -55,7 +59,8 @@ class Driver:
 
     `members` are all who may come to be asked: the fleet is told of those whose turn has not come.
     `refine_timeout_s` is what an oracle or arbiter may take each, beside the question's own time. What calls
-    cost is charged to `bill`.
+    cost is charged to `bill`. Of whom `stand_ins` names, the next answers in the place of one that is lost before
+    anything it said was passed on; whom `breakers` hold back is not asked while there is one of them.
     """
 
     def __init__(
@@ -69,8 +74,12 @@ class Driver:
         refine_timeout_s: float = 0.0,
         members: Sequence[Student] = (),
         bill: Bill | None = None,
+        breakers: Breakers | None = None,
+        stand_ins: Callable[[Student], Sequence[Student]] = lambda _: (),
     ) -> None:
         self._fleet = fleet
+        self._breakers = breakers or Breakers()
+        self._stand_ins = stand_ins
         self._ask = ask
         self._extract = extract
         self._deadline = deadline
@@ -158,16 +167,48 @@ class Driver:
         events.put_nowait((number, reply))
 
     async def _make_call(self, call: Call, live: "asyncio.Queue[_Event] | None" = None) -> MemberReply:
-        began = time.monotonic()
+        """Have a call answered: by its student, or where that is lost by those who stand in for it, in their order."""
+        began, line = time.monotonic(), (call.student, *self._stand_ins(call.student))
+        tried: list[tuple[Call, _Heard]] = []
+        for number, student in enumerate(line):
+            if not self._breakers.admits(student.model.name):
+                continue
+            one = replace(call, student=student, instead_of=call.student.model.name if number else "")
+            heard = await self._try(one, live, spare=line[number + 1 :])
+            tried.append((one, heard))
+            passed_on = live is not None and heard.said
+            if not (heard.error and is_loss(heard.error)) or passed_on or self._limit_s(call) <= 0:
+                break
+        if not tried:  # all are held back: better asked than refused
+            tried.append((call, await self._try(call, live, spare=())))
+        seconds = time.monotonic() - began
+        one, heard = tried[-1]
+        if heard.reply is not None:
+            return self._read(one, heard.reply, seconds)
+        one, heard = tried[0]  # what began it tells most
+        error = heard.error or StudiumBug(f"{one.student.name} ended without a reply")
+        return self._failed(one, error, heard.said, seconds)
+
+    async def _try(
+        self, call: Call, live: "asyncio.Queue[_Event] | None", *, spare: Sequence[Student]
+    ) -> "_Heard":
+        """Let a student speak, and once more where its process was gone before it said anything: it is loaded anew.
+
+        Where that would take long, and somebody who stands in for it is in memory, they are asked instead.
+        """
+        began, model = time.monotonic(), call.student.model.name
         heard = await self._hear(call, live)
         if isinstance(heard.error, EngineDied) and not heard.said:
-            # Its process was gone before we came, killed while it idled: it is loaded anew, once.
-            heard = await self._hear(call, live)
-        seconds = time.monotonic() - began
+            resident = set(self._fleet.residency.resident())
+            slow = self._fleet.seconds_to_load(call.student) > SOON_S
+            if not (slow and any(one.model.name in resident for one in spare)):
+                began = time.monotonic()
+                heard = await self._hear(call, live)
         if heard.reply is not None:
-            return self._read(call, heard.reply, seconds)
-        error = heard.error or StudiumBug(f"{call.student.name} ended without a reply")
-        return self._failed(call, error, heard.said, seconds)
+            self._breakers.replied(model)
+        elif heard.error is not None and counts(heard.error, seated=heard.seated):
+            self._breakers.failed(model, heard.error, began)
+        return heard
 
     async def _hear(self, call: Call, live: "asyncio.Queue[_Event] | None") -> "_Heard":
         """Let a student speak once, within its limit and the question's; never raises what went wrong."""
@@ -175,6 +216,7 @@ class Driver:
         said: list[str] = []
         reply: Reply | None = None
         error: StudiumError | None = None
+        seated = False
         limit_s = self._limit_s(call)
         try:
             seat_wanted = self._fleet.seat(
@@ -185,6 +227,7 @@ class Driver:
                 bill=self._bill,
             )
             async with asyncio.timeout(limit_s), seat_wanted as seat:
+                seated = True
                 async with aclosing(seat.generate(ask)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, Reply):
@@ -204,7 +247,7 @@ class Driver:
         except Exception as caught:  # ours: the question must not wait for ever for this student
             log.exception("asking %s went wrong", student.name)
             error = StudiumBug(f"asking {student.name} went wrong: {type(caught).__name__}: {caught}")
-        return _Heard(reply, error, "".join(said))
+        return _Heard(reply, error, "".join(said), seated)
 
     def _limit_s(self, call: Call) -> float:
         """Return how long a call may take; refining begins when the question's own time may be up."""
@@ -233,6 +276,7 @@ class Driver:
             part=call.part,
             sample=call.sample,
             adapter=call.student.adapter,
+            instead_of=call.instead_of,
         )
 
     def _failed(self, call: Call, error: StudiumError, said: str, seconds: float) -> MemberReply:
@@ -247,6 +291,7 @@ class Driver:
             part=call.part,
             sample=call.sample,
             adapter=call.student.adapter,
+            instead_of=call.instead_of,
         )
 
 

@@ -9,12 +9,14 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from studium.errors import Unsupported
 from studium.fleet import Fleet
 from studium.records.answers import Answer, AnswerEvent, Complexity, Delta, Query
 from studium.records.messages import Embeddings
 from studium.records.models import Student
+from studium.serve.breakers import Breakers
 from studium.serve.briefing import Briefing, EnsembleLimits
 from studium.serve.cache import ResponseCache, Visit
 from studium.serve.driver import Driver, Round
@@ -44,12 +46,14 @@ class Ensemble:
         governor: Governor | None = None,
         cache: ResponseCache | None = None,
         routing: Routing | None = None,
+        breakers: Breakers | None = None,
     ) -> None:
         self._fleet = fleet
         self._refining = refining or Refining()
         self._governor = governor
         self._cache = cache
         self.routing = routing or Routing(students, parts)
+        self.breakers = breakers or Breakers()
         self._experience = experience or CardsOnly()
         self._briefing = Briefing(fleet, limits, self._experience, default_complexity, governor)
 
@@ -115,6 +119,8 @@ class Ensemble:
             refine_timeout_s=self._refining.timeout_s,
             members=brief.students,
             bill=bill,
+            breakers=self.breakers,
+            stand_ins=partial(team.stand_ins, alone=len(brief.students) == 1 and not brief.reserves),
         )
         passed_on = False
         async with aclosing(driver.run(strategy)) as events:

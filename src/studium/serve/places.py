@@ -29,11 +29,10 @@ class Place:
         """Return who answers a conversation that is, or is not, in the challenger's share."""
         return self.challenger if exposed and self.challenger is not None else self.champion
 
-    @property
-    def backups(self) -> tuple[Student, ...]:
-        """Who answers in this place when its champion is lost: who did before, then the student of the roster."""
-        order = (self.champion, *([self.former] if self.former else ()), self.holder)
-        return tuple({one.model.name: one for one in order}.values())[1:]
+    def stand_ins(self, *, exposed: bool) -> tuple[Student, ...]:
+        """Return who answers here when the speaker is lost: the champion, who was it before, the roster's student."""
+        order = (self.speaker(exposed=exposed), self.champion, self.former, self.holder)
+        return tuple({one.model.name: one for one in order if one is not None}.values())[1:]
 
 
 def own_place(role: str, holder: Student) -> Place:

@@ -78,6 +78,10 @@ def _member(member: MemberReply, explain: bool) -> Json:
         "prompt_tokens": member.prompt_tokens,
         "completion_tokens": member.completion_tokens,
     }
+    if member.adapter:
+        body["adapter"] = member.adapter
+    if member.instead_of:
+        body["instead_of"] = member.instead_of
     if member.error:
         body |= {"error": member.error, "error_code": member.error_code}
     if explain:

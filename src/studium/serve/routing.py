@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -31,11 +31,13 @@ TRY_AGAIN_S = 30.0
 
 
 class RouteBook(Protocol):
-    """What routing reads of the registry; both block for the disk."""
+    """What routing reads of the registry; all block for the disk. Predecessors come the nearest first."""
 
     def routes(self) -> Mapping[str, Route]: ...
 
     def adapter(self, role: str, name_or_id: str) -> Adapter: ...
+
+    def predecessors(self, role: str) -> list[str]: ...
 
 
 Prepare = Callable[[Student, Student], Awaitable[None]]
@@ -173,10 +175,6 @@ class Routing:
                 await self._prepare(place.champion, now.champion)
             if place.challenger is not None and place.route.phase is Phase.SHIFT:
                 await self._prepare(place.challenger, place.champion)
-            if place.champion != now.champion:
-                place = replace(place, former=now.champion)
-            else:
-                place = replace(place, former=now.former)
             self._seat(place)
             self.faults.pop(role, None)
         except StudiumError as error:
@@ -208,7 +206,18 @@ class Routing:
         for one in (champion, challenger):
             if one is not None:
                 self._identity(one)  # reads its files, here and not when the team is made
-        return Place(role, self._holders[role], champion, route, challenger)
+        return Place(role, self._holders[role], champion, route, challenger, self._former(role, route))
+
+    def _former(self, role: str, route: Route) -> Student | None:
+        """Return the champion before, as a rollback would find it; None where that is the student itself."""
+        if self._book is None or route.champion == OWN_STUDENT:
+            return None
+        for former in self._book.predecessors(role):
+            try:
+                return self._student(role, former) if former != OWN_STUDENT else None
+            except StudiumError:
+                continue
+        return None
 
     def _student(self, role: str, adapter_id: str) -> Student:
         holder = self._holders[role]
@@ -235,7 +244,11 @@ class Routing:
         students = {name: speaks.get(name, one) for name, one in self._students.items()}
         roles = {role: one for role, one in speaks.items() if role not in self._students}
         identities = tuple(self._identity(one) for one in (*students.values(), *roles.values()))
-        return Team(students, self._parts, roles, exposed, identities)
+        stand_ins = {
+            one.speaker(exposed=role in exposed).model.name: one.stand_ins(exposed=role in exposed)
+            for role, one in places.items()
+        }
+        return Team(students, self._parts, roles, exposed, identities, stand_ins)
 
     def _identity(self, student: Student) -> str:
         """Return what tells a student from what it was before, kept: it reads files, which no question waits for."""

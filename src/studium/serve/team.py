@@ -44,12 +44,14 @@ class Team:
         roles: Mapping[str, Student] | None = None,
         exposed: frozenset[str] = frozenset(),
         told_identity: tuple[str, ...] = (),
+        stand_ins: Mapping[str, tuple[Student, ...]] | None = None,
     ) -> None:
         self.students = students
         self.parts = parts or Parts()
         self.roles = roles or {}
         self.exposed = exposed
         self._told_identity = told_identity
+        self._stand_ins = stand_ins or {}
 
     @cached_property
     def identity(self) -> tuple[str, ...]:
@@ -81,6 +83,18 @@ class Team:
             if near
             else "see `studium students list` or GET /v1/models",
         )
+
+    def stand_ins(self, student: Student, *, alone: bool) -> list[Student]:
+        """Return who answers in a student's place when its model is lost, the nearest first.
+
+        Those who spoke in its role before; and where it is asked alone, another student, if there is one.
+        """
+        found = list(self._stand_ins.get(student.model.name, ()))
+        if alone and not student.model.embeddings:
+            models = {student.model.name, *(one.model.name for one in found)}
+            others = [one for one in self.members() if one.model.name not in models]
+            found += sorted(others, key=lambda one: (-one.priority, -_rank(one), one.name))[:1]
+        return found
 
     def playing(self, part: str) -> Student | None:
         """Return who plays a part of `Parts`; None where nobody was named."""

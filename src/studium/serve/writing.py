@@ -8,6 +8,9 @@ from studium.records.answers import Answer, AnswerStatus, Fate, MemberReply, Mem
 from studium.serve.briefing import Choice
 from studium.serve.driver import Round
 
+STOOD_IN = "stood_in"
+"""Flags an answer in which somebody spoke in the place of a model that was lost."""
+
 _ANSWERING = (Part.MEMBER, Part.SUB_ANSWER)
 
 
@@ -28,6 +31,8 @@ def written(
     flags = verdict.flags
     if allowed < choice.least_students:
         flags = (*flags, "short_handed")
+    if any(reply.instead_of and reply.fate is not Fate.FAILED for reply in asked):
+        flags = (*flags, STOOD_IN)
     decision = choice.decision
     return Answer(
         text=text,
