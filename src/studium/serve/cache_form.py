@@ -8,7 +8,9 @@ import orjson
 from studium.records.answers import Answer, AnswerStatus, Complexity, Decision, Fate
 from studium.records.messages import Finish, TokenLogprob
 
-_UNSETTLED = frozenset({"partial", "fallback", "short_handed", "not_refined", "not_split", "no_judge", "stood_in"})
+_UNSETTLED = frozenset(
+    {"partial", "fallback", "short_handed", "not_refined", "not_split", "no_judge", "stood_in"}
+)
 _INCOMPLETE = frozenset({Fate.FAILED, Fate.LATE, Fate.REFUSED})
 CACHED = "cached"
 
