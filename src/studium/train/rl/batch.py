@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from studium.train.rl.losses import Normalise, token_weights
 from studium.train.rl.rollouts import Group
+from studium.train.rl.samplers import UNKNOWN
 from studium.train.rows import Encoded
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ class Batch(NamedTuple):
     """`drawn_B` is True for rows that were drawn: only there do reference and entropy count; False for given ones.
 
     `old_BT` are log-probabilities before the first update, None where there is only one; `values_BT` and `returns_BT`
-    are there where a value head is.
+    are there where a value head is. `sampler_BT` are log-probabilities a sampler elsewhere drew with, NaN where not
+    known, None where the policy itself drew.
     """
 
     ids_BS: "torch.Tensor"
@@ -34,6 +36,7 @@ class Batch(NamedTuple):
     old_BT: "torch.Tensor | None" = None
     values_BT: "torch.Tensor | None" = None
     returns_BT: "torch.Tensor | None" = None
+    sampler_BT: "torch.Tensor | None" = None
 
     def part(self, rows: slice) -> "Batch":
         """Return some rows, without columns that are padding for all of them."""
@@ -53,7 +56,7 @@ class Batch(NamedTuple):
             self.rewards[rows],
             *(
                 None if one is None else targets(one)
-                for one in (self.old_BT, self.values_BT, self.returns_BT)
+                for one in (self.old_BT, self.values_BT, self.returns_BT, self.sampler_BT)
             ),
         )
 
@@ -73,8 +76,12 @@ def batch_of(
     normalise: Normalise,
     constant: float,
     given_share: float,
+    elsewhere: bool = False,
 ) -> Batch:
-    """Return drawn replies with an advantage each, and given rows, which together count `given_share` of the loss."""
+    """Return drawn replies with an advantage each, and given rows, which together count `given_share` of the loss.
+
+    `elsewhere` keeps the log-probabilities they were drawn with.
+    """
     import torch
 
     rows: list[Encoded] = []
@@ -105,4 +112,16 @@ def batch_of(
     advantages_BT = torch.tensor(scores)[:, None] * trained_BT
     weights_BT = torch.cat(parts if given else parts[:1])
     ids = [one.row_id for one in rows]
-    return Batch(ids_BS, seen_BS, trained_BT, weights_BT, advantages_BT, drawn_B, ids, rewards)
+    batch = Batch(ids_BS, seen_BS, trained_BT, weights_BT, advantages_BT, drawn_B, ids, rewards)
+    return batch._replace(sampler_BT=_drawn_with(groups, trained_BT)) if elsewhere else batch
+
+
+def _drawn_with(groups: Sequence[Group], trained_BT: "torch.Tensor") -> "torch.Tensor":
+    """Return the log-probabilities replies were drawn with, NaN where a sampler did not tell, and for given rows."""
+    import torch
+
+    sampler_BT = torch.full(trained_BT.shape, UNKNOWN)
+    for row, draw in enumerate(draw for group in groups for draw in group.draws):
+        if len(draw.logprobs) == len(draw.tokens):
+            sampler_BT[row, trained_BT[row]] = torch.tensor(draw.logprobs)
+    return sampler_BT

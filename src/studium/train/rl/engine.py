@@ -14,15 +14,16 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from studium.domains.protocol import Problem
+from studium.errors import OperatorError
 from studium.train.course import RowLoss, StepDone
 from studium.train.learner import Learner
 from studium.train.passes import Passes
 from studium.train.rl.advantages import Spread, group_relative
 from studium.train.rl.batch import Batch, batch_of
-from studium.train.rl.losses import Normalise, Policy, clipped_surrogate, kl_estimate, policy_of
+from studium.train.rl.losses import Normalise, Policy, clipped_surrogate, correction, kl_estimate, policy_of
 from studium.train.rl.options import RlRecipe
 from studium.train.rl.rollouts import Group, Repair, Roller, Rollouts
-from studium.train.rl.samplers import ModelSampler
+from studium.train.rl.samplers import Elsewhere, ModelSampler
 from studium.train.rl.signs import every_step_right, signs_of
 from studium.train.rows import Row, encode
 from studium.train.solving import Solver
@@ -35,7 +36,10 @@ _ROWS_AT_ONCE = 64
 
 
 class PolicyStage:
-    """A stage of the engine. `given` are rows imitated besides, `share` of the loss; `repair` may mend a dull group."""
+    """A stage of the engine. `given` are rows imitated besides, `share` of the loss; `repair` may mend a dull group.
+
+    `elsewhere` is the roller's sampler where that has weights of its own.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class PolicyStage:
         given: Sequence[Row] = (),
         share: float = 0.0,
         repair: Repair = lambda group: None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.steps = steps
         self.learner = learner
@@ -58,6 +63,7 @@ class PolicyStage:
         self._given = Passes(given, recipe.seed + 1)
         self._share = share if given else 0.0
         self._repair = repair
+        self._elsewhere = elsewhere
         self._validation = validation
         tokenizer = learner.loaded.tokenizer
         self._tokenizer = tokenizer
@@ -72,6 +78,7 @@ class PolicyStage:
     def step(self, number: int, allow: Callable[[Mapping[str, float]], bool]) -> StepDone:
         """Draw, and learn from what was drawn."""
         recipe = self._recipe
+        self.follow(number)
         rollouts = self._roller.fill(
             self._prompts.take, recipe.batch, seed=recipe.seed * 1_000_003 + number, repair=self._repair
         )
@@ -87,6 +94,11 @@ class PolicyStage:
         shown = {"loss": metrics["loss"], "reward": told["reward"]}
         losses = [RowLoss(one, -reward) for one, reward in rows]
         return StepDone({**shown, **metrics, **told, "updated": 1.0}, losses)
+
+    def follow(self, number: int) -> None:
+        """Let a sampler elsewhere have the weights that step `number` begins with, where that is due."""
+        if self._elsewhere is not None:
+            self._elsewhere.follow(number)
 
     def _num_given(self) -> int:
         """Return how many given rows a step has: their share of the prompts, since their weight is set apart."""
@@ -106,6 +118,7 @@ class PolicyStage:
             normalise=how,
             constant=float(self._recipe.draws.most_tokens),
             given_share=self._share,
+            elsewhere=self._elsewhere is not None,
         )
 
     def losses(self, batch: Batch, told: dict[str, list[float]]) -> "Iterator[torch.Tensor]":
@@ -123,6 +136,8 @@ class PolicyStage:
                 clip_high=objective.clip_high,
             )
             free_BT = part.trained_BT & part.drawn_B[:, None]
+            if part.sampler_BT is not None:
+                loss_BT = loss_BT * self._corrected(before_BT, part.sampler_BT, told)
             if self._reference is not None:
                 kl_BT = kl_estimate(policy.logprobs_BT, self._reference_of(part)) * free_BT
                 loss_BT = loss_BT + objective.kl * kl_BT
@@ -180,10 +195,48 @@ class PolicyStage:
         if objective.passes * objective.parts > 1:
             batch = batch._replace(old_BT=self._old(batch))
         metrics: dict[str, float] = {}
+        near = self._near(told)
         for _ in range(objective.passes):
             for part in batch.parts(objective.parts):
-                metrics = self.learner.update(number, self.losses(part, told), allow)
+                losses = self.losses(part, told)
+                metrics = self.learner.update(number, losses, lambda seen: near() and allow(seen))
         return metrics | {name: fmean(values) for name, values in told.items() if values}
+
+    def _corrected(
+        self, before_BT: "torch.Tensor", sampler_BT: "torch.Tensor", told: dict[str, list[float]]
+    ) -> "torch.Tensor | float":
+        """Return what tokens drawn elsewhere count, and note how far the two distributions are apart."""
+        import torch
+
+        known_BT = ~sampler_BT.isnan()
+        if not known_BT.any():
+            return 1.0
+        apart = (before_BT - sampler_BT)[known_BT]
+        most = self._recipe.draws.correct_most
+        told.setdefault("drift", []).append(float(apart.abs().mean()))
+        told.setdefault("cut_ratios", []).append(float((apart.exp() > most).float().mean()) if most else 0.0)
+        return correction(before_BT, sampler_BT, most) if most else torch.ones_like(before_BT)
+
+    def _near(self, told: Mapping[str, list[float]]) -> Callable[[], bool]:
+        """Return what says whether the sampler's distribution is near enough to learn from what it drew.
+
+        Where it is not, its weights are renewed before the next draw; raises OperatorError where that cannot help.
+        """
+
+        def near() -> bool:
+            drift, most = fmean(told.get("drift") or [0.0]), self._recipe.draws.most_drift
+            if self._elsewhere is None or drift <= most:
+                return True
+            if not self._elsewhere.distrust():
+                raise OperatorError(
+                    f"the sampler {self._recipe.draws.sampler} is not the policy: their log-probabilities are "
+                    f"{drift:.3g} apart on average",
+                    expected=f"at most draws.most_drift = {most:g}",
+                    try_next="give it the policy's weights (draws.server.adapter, or the checkpoint), then resume",
+                )
+            return False
+
+        return near
 
     def _old(self, batch: Batch) -> "torch.Tensor":
         import torch

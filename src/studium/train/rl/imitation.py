@@ -23,6 +23,7 @@ class ImitationStage(PolicyStage):
         if self.by_data:
             rewards = [row.weight for row in rows]
         else:
+            self.follow(number)
             groups = self._roller.draw(rows, seed=recipe.seed * 1_000_003 + number)
             likenesses = [fmean(group.rewards) if group.rewards else 0.0 for group in groups]
             rewards = [-one for one in likenesses]

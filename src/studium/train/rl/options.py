@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from studium.config.kinds import Choice, Number, Whole, YesNo
-from studium.config.schema import Count
+from studium.config.schema import Count, Plain
 from studium.train.config import Recipe
 from studium.train.rl.rollouts import Drawing
 
@@ -12,8 +12,36 @@ Coefficient = Annotated[float, Number(0, 1e6)]
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """What a sampler in another process is told: `at_once` replies (of llama.cpp) or requests (http) at a time.
+
+    `model` is asked for by that name, "" the first the server has. `adapter` is the name under which vLLM is to load
+    the low-rank adapter under training; "" leaves the server's weights as they are.
+    """
+
+    model: Plain = ""
+    adapter: Plain = ""
+    api_key_env: Plain = ""
+    at_once: Annotated[int, Whole(1, 1024)] = 16
+    timeout_s: Annotated[float, Number(0.1, 86_400)] = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class Draws:
-    """How replies are drawn, `each` per prompt; groups whose rewards spread less than `least_spread` are not kept."""
+    """How replies are drawn, `each` per prompt; groups whose rewards spread less than `least_spread` are not kept.
+
+    `sampler`: this process's, a llama.cpp worker's, that of the server at `url`, or transformers' `generate`. Weights
+    elsewhere are renewed before every `renew_every`-th step. Their replies count by the policy's probability over the
+    sampler's, at most `correct_most` (0: always 1); log-probabilities further apart than `most_drift` on average are
+    not learned from.
+    """
+
+    sampler: Annotated[str, Choice(("own", "llamacpp", "http", "transformers"))] = "own"
+    url: Plain = ""
+    renew_every: Count = 1
+    correct_most: Coefficient = 2.0
+    most_drift: Coefficient = 0.1
+    server: Server = field(default_factory=Server)
 
     each: Annotated[int, Whole(1, 4096)] = 8
     temperature: Annotated[float, Number(0.01, 10)] = 1.0

@@ -1,6 +1,7 @@
 """From a recipe of the engine to a run: model, rows, sampler and stage put together."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
@@ -13,13 +14,13 @@ from studium.train.course import Checkpoint, drive
 from studium.train.data import problems_of, rows_of
 from studium.train.learner import Learner
 from studium.train.models import load
+from studium.train.rl.choosing import sampler_of
 from studium.train.rl.engine import PolicyStage
 from studium.train.rl.imitation import ImitationStage
 from studium.train.rl.options import RlRecipe
 from studium.train.rl.ppo import Ppo, PpoStage, add_head, drop_head
 from studium.train.rl.rewards import Reward
 from studium.train.rl.rollouts import Group, Roller
-from studium.train.rl.samplers import ModelSampler
 from studium.train.rows import Row
 from studium.train.run_folder import RunFolder
 
@@ -59,7 +60,8 @@ def policy_run(
     if ppo:
         # Without groups to compare within, every reply that can be graded teaches.
         drawing = replace(drawing, least_spread=-1.0, most_rounds=1)
-    roller = Roller(ModelSampler(learner.model, loaded.tokenizer), loaded.tokenizer, reward, drawing)
+    sampler, elsewhere = sampler_of(options, learner, folder.path)
+    roller = Roller(sampler, loaded.tokenizer, reward, drawing)
     stage_of: Callable[..., PolicyStage] = (lambda *a, **k: PpoStage(ppo, *a, **k)) if ppo else PolicyStage
     stage = stage_of(
         options,
@@ -70,10 +72,12 @@ def policy_run(
         validation=validation_problems(options.validation, options),
         given=rows_of(options.replay.data),
         share=options.replay.share,
+        elsewhere=elsewhere,
         repair=(lambda group: repair(group, loaded.tokenizer)) if repair else (lambda group: None),
     )
     drop = (lambda: drop_head(loaded.model)) if ppo else (lambda: None)
-    return _carried(name, options, folder, rows, stage, say, finish=drop)
+    with closing(elsewhere) if elsewhere else nullcontext():
+        return _carried(name, options, folder, rows, stage, say, finish=drop)
 
 
 def imitation_run(
@@ -97,7 +101,8 @@ def imitation_run(
     steps = steps_of(options, len(rows))
     learner = Learner(loaded, options.optimiser, options.lora, steps=steps, seed=options.seed)
     drawing = replace(options.draws.drawing(at_line=True), least_spread=-1.0)
-    roller = Roller(ModelSampler(learner.model, loaded.tokenizer), loaded.tokenizer, reward, drawing)
+    sampler, elsewhere = sampler_of(options, learner, folder.path)
+    roller = Roller(sampler, loaded.tokenizer, reward, drawing)
     stage = ImitationStage(
         options,
         learner,
@@ -107,9 +112,11 @@ def imitation_run(
         validation=validation_problems(options.validation, options),
         given=rows_of(options.replay.data),
         share=options.replay.share,
+        elsewhere=elsewhere,
     )
     stage.by_data = by_data
-    return _carried(name, options, folder, rows, stage, say)
+    with closing(elsewhere) if elsewhere else nullcontext():
+        return _carried(name, options, folder, rows, stage, say)
 
 
 def _carried(

@@ -1,8 +1,10 @@
 """Where replies are drawn from: a plug. The learner sees tokens and log-probabilities, not whose they are.
 
-`ModelSampler` draws from the model under training, many replies at a time with a key-value cache; the prompts' part
-is computed once per prompt, and rows that have ended leave the batch. Log-probabilities are those of the
-distribution drawn from, that is, of logits divided by the temperature.
+Other samplers: `generating` (transformers' own `generate`), `llamacpp_sampler` (a worker of llama.cpp), `http_sampler`
+(any OpenAI-shaped server); `choosing` takes the one a recipe names. `ModelSampler` draws from the model under training,
+many replies at a time with a key-value cache; the prompts' part is computed once per prompt, and rows that have ended
+leave the batch. Log-probabilities are those of the distribution drawn from, that is, of logits divided by the
+temperature.
 
 Axes: B rows, T positions, S cache slots, V vocabulary.
 """
@@ -15,12 +17,16 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+UNKNOWN = float("nan")
 # Fewer live rows than this share, and the finished ones are dropped from the caches.
 _COMPACT_BELOW = 0.7
 
 
 class Draw(NamedTuple):
-    """One reply: its tokens, the one that ended it last, their log-probabilities, and whether it ended by itself."""
+    """One reply: its tokens, the one that ended it last, their log-probabilities, and whether it ended by itself.
+
+    A log-probability is NaN where the sampler did not tell it; there may be none at all.
+    """
 
     tokens: Sequence[int]
     logprobs: Sequence[float]
@@ -42,6 +48,33 @@ class Sampler(Protocol):
 
         A reply ends with the end token or one of `stops`, which it holds, or is cut off after `most_tokens`.
         """
+        ...
+
+
+def cut(tokens: Sequence[int], logprobs: Sequence[float], ends: frozenset[int]) -> Draw:
+    """Return a reply cut off behind the first token that ends it; log-probabilities not told are NaN."""
+    over = next((at for at, token in enumerate(tokens) if token in ends), None)
+    length = len(tokens) if over is None else over + 1
+    known = logprobs[:length]
+    return Draw(tokens[:length], [*known, *[UNKNOWN] * (length - len(known))], over is not None)
+
+
+class Elsewhere(Sampler, Protocol):
+    """A sampler with weights of its own: they lag behind the policy's, and its arithmetic differs a little.
+
+    What it draws is learned from with the policy's own log-probabilities and a correction (`engine`).
+    """
+
+    def follow(self, step: int) -> None:
+        """Bring its weights up to date where that is due before `step`; may start a process, blocks."""
+        ...
+
+    def distrust(self) -> bool:
+        """Have its weights brought up to date before the next draw; False where that cannot help."""
+        ...
+
+    def close(self) -> None:
+        """End what it started."""
         ...
 
 

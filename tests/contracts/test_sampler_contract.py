@@ -1,0 +1,138 @@
+"""What every sampler of the reinforcement-learning engine has to do, held to the model itself.
+
+The llama.cpp worker and the server behind the HTTP sampler are real processes with the embedded student sprout.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from studium.engines.llamacpp.process import WorkerSettings, start_worker
+from studium.train.config import Source
+from studium.train.data import rows_of
+from studium.train.export import write_model
+from studium.train.models import backend, load
+from studium.train.rl.asking import Asker
+from studium.train.rl.generating import GeneratingSampler
+from studium.train.rl.http_sampler import HttpSampler
+from studium.train.rl.llamacpp_sampler import LlamaCppSampler
+from studium.train.rl.options import Server
+from studium.train.rl.rollouts import line_ends
+from studium.train.rl.samplers import ModelSampler, Sampler
+from studium.train.rows import prompt_ids
+from studium.train.tokenizer import END as END_TEXT
+from studium.train.tokenizer import token_id
+
+LOADED = load("sprout")
+ROWS = rows_of([Source(domain="arithmetic", levels=(1, 2), rows=10, teach="prompts")])
+PROMPTS = [prompt_ids(LOADED.tokenizer, row) for row in ROWS]
+END = token_id(backend(LOADED.tokenizer), END_TEXT)
+# Keys and values in 16 bits.
+ROUNDING = {"own": 1e-4, "transformers": 1e-4, "llamacpp": 2e-2, "http": 2e-2}
+KEY = "STUDIUM_TEST_SAMPLER_KEY"
+
+
+@pytest.fixture(scope="module", params=["own", "transformers", "llamacpp", "http"])
+def named(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Sampler]]:
+    folder = tmp_path_factory.mktemp("sampler")
+    match request.param:
+        case "own":
+            yield "own", ModelSampler(LOADED.model, LOADED.tokenizer, rows=24)
+        case "transformers":
+            yield "transformers", GeneratingSampler(LOADED.model, LOADED.tokenizer, rows=24)
+        case "llamacpp":
+            sampler = LlamaCppSampler(LOADED.model, LOADED, folder, server=Server(at_once=4, timeout_s=60))
+            yield "llamacpp", sampler
+            sampler.close()
+        case _:
+            yield from served(folder)
+
+
+def served(folder: Path) -> Iterator[tuple[str, Sampler]]:
+    model: Any = LOADED.model
+    write_model(model, backend(LOADED.tokenizer), folder / "sprout.gguf", name="sprout", precision="F32")
+    settings = WorkerSettings(
+        "sprout",
+        str(folder / "sprout.gguf"),
+        256,
+        8,
+        1,
+        0,
+        128,
+        embeddings=False,
+        pooling_mean=False,
+        adapters=(),
+    )
+    asker = Asker(1, 60)
+    worker = asker.wait(start_worker(settings))
+    os.environ[KEY] = worker.api_key
+    sampler = HttpSampler(
+        LOADED.model, LOADED.tokenizer, worker.url, Server(api_key_env=KEY, at_once=4, timeout_s=60), folder
+    )
+    yield "http", sampler
+    sampler.close()
+    asker.wait(worker.end())
+    asker.close()
+
+
+def test_greedy_replies_are_those_of_the_policy(named: tuple[str, Sampler]):
+    own = ModelSampler(LOADED.model, LOADED.tokenizer)
+    expected = [list(draw.tokens) for (draw,) in own.draw(PROMPTS, most_tokens=60, temperature=0.0)]
+    drawn = named[1].draw(PROMPTS, most_tokens=60, temperature=0.0)
+    assert [list(draw.tokens) for (draw,) in drawn] == expected
+    assert all(draw.ended and draw.tokens[-1] == END for (draw,) in drawn)
+
+
+def test_log_probabilities_are_those_drawn_with(named: tuple[str, Sampler]):
+    name, sampler = named
+    temperature = 1.0 if name == "http" else 1.7
+    drawn = sampler.draw(PROMPTS[:4], most_tokens=40, each=3, temperature=temperature, seed=4)
+    assert [len(draws) for draws in drawn] == [3] * 4
+    assert len({tuple(draw.tokens) for draws in drawn for draw in draws}) > 4
+    for prompt, draws in zip(PROMPTS, drawn, strict=False):
+        for draw in draws:
+            expected = of_model([*prompt, *draw.tokens], len(prompt), temperature)
+            assert list(draw.logprobs) == pytest.approx(expected, abs=ROUNDING[name])
+
+
+def test_a_reply_ends_with_a_stop_that_it_holds_or_is_cut_off(named: tuple[str, Sampler]):
+    stops = line_ends(LOADED.tokenizer)
+    for (draw,) in named[1].draw(PROMPTS, most_tokens=60, temperature=0.0, stops=stops):
+        assert draw.ended and draw.tokens[-1] in stops | {END}
+        assert not stops & set(draw.tokens[:-1])
+        assert len(draw.logprobs) == len(draw.tokens)
+    for (draw,) in named[1].draw(PROMPTS, most_tokens=3, temperature=0.0):
+        assert not draw.ended and len(draw.tokens) == 3
+
+
+def test_tokens_are_as_frequent_as_the_policy_says(named: tuple[str, Sampler]):
+    """A chi-square test at one in a thousand, with a fixed seed, on a prompt that leaves much open."""
+    number, prompt = 600, [1, 40, 2, 80, 90]
+    (drawn,) = named[1].draw([prompt], most_tokens=1, each=number, seed=7)
+    with torch.no_grad():
+        model: Any = LOADED.model
+        chances = model(torch.tensor([prompt])).logits[0, -1].softmax(-1).tolist()
+    counts = Counter(draw.tokens[0] for draw in drawn)
+    likely = [token for token, chance in enumerate(chances) if chance * number >= 5]
+    seen = [counts[token] for token in likely] + [number - sum(counts[token] for token in likely)]
+    expected = [chances[token] * number for token in likely]
+    expected.append(number - sum(expected))
+    statistic = sum((a - b) ** 2 / b for a, b in zip(seen, expected, strict=True))
+    freedom = len(likely)
+    # Wilson and Hilferty's approximation of the 0.999 quantile.
+    spread = 2 / (9 * freedom)
+    assert freedom >= 5 and statistic < freedom * (1 - spread + 3.09 * spread**0.5) ** 3
+
+
+def of_model(ids: list[int], prompt: int, temperature: float) -> list[float]:
+    model: Any = LOADED.model
+    with torch.no_grad():
+        logprobs = (model(torch.tensor([ids])).logits[0] / temperature).log_softmax(-1)
+    return [float(logprobs[at - 1, ids[at]]) for at in range(prompt, len(ids))]
