@@ -8,6 +8,7 @@ mean. Other than that only the standard library. `GET /v1/models` says that it i
 """
 
 import argparse
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -102,10 +103,8 @@ def main() -> None:
     told = parser.parse_args()
     with make_server(wordllama_embed(), told.host, told.port) as server:
         print(f"Embeddings at http://{told.host}:{server.server_port}/v1", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
-        except KeyboardInterrupt:
-            pass
 
 
 if __name__ == "__main__":

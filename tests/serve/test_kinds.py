@@ -106,8 +106,33 @@ def test_any_text_has_a_kind(question):
 
 def test_meaning_joins_what_letters_do_not_and_letters_learn_from_it():
     kinds = Kinds()
-    meaning, other = (1.0, 0.0, 0.1), (0.0, 1.0, 0.0)
-    capital = kinds.learn("What is the capital of France?", None, meaning)
-    assert kinds.learn("Write a poem about autumn.", None, other) != capital
-    assert kinds.learn("Seat of government, Peru?", None, meaning) == capital
-    assert kinds.of("Seat of government, Chile?", None) == capital
+    one_way = [[1.0 if place == number else 0.1 for place in range(9)] for number in range(9)]
+    for number, asked in enumerate(SORTS.values()):
+        kinds.learn(asked[0], None, one_way[number])
+    capital = kinds.of("What is the capital of France?", None)
+    assert kinds.learn("Seat of government, Peru?", None, one_way[8]) != capital
+    assert kinds.learn("Where do ministers sit in Peru?", None, one_way[0]) == capital
+    assert kinds.of("Where do ministers sit in Chile?", None) == capital
+
+
+def test_before_there_is_much_to_stand_out_from_letters_decide():
+    kinds = Kinds()
+    capital = kinds.learn("What is the capital of France?", None, (1.0, 0.0))
+    assert kinds.learn("Write a poem about autumn.", None, (1.0, 0.01)) != capital
+
+
+@pytest.mark.parametrize("level", [0.0, 0.9], ids=["cosines around 0", "cosines around 0.9"])
+def test_near_in_meaning_is_what_stands_out_whatever_a_models_cosines_are(level):
+    """A fixed 0.6 made a kind of every question with a model whose cosines lie around 0, one of all around 0.9."""
+    rng = Random(0)
+
+    def vector(*, like: list[float] | None = None) -> list[float]:
+        own = [rng.gauss(0, 1) for _ in range(64)]
+        mixed = own if like is None else [0.3 * a + 0.9 * b for a, b in zip(own, like, strict=True)]
+        return [one + 3 * level for one in mixed]
+
+    kinds, base = Kinds(), [rng.gauss(0, 1) for _ in range(64)]
+    words = [" ".join("".join(rng.choices(ascii_lowercase, k=9)) for _ in range(3)) for _ in range(22)]
+    assert len({kinds.learn(text, None, vector()) for text in words[:20]}) == 20
+    one = kinds.learn(words[20], None, vector(like=base))
+    assert kinds.learn(words[21], None, vector(like=base)) == one

@@ -2,9 +2,9 @@
 
 Clusters are made as questions come (leader clustering, Hartigan 1975): a question joins the nearest centroid, or
 begins a cluster of its own when all are far. Questions are compared by hashed character trigrams of their telling
-words, in well under a millisecond. Where the roster has an embedding student that is in memory, its vectors decide
-instead, behind the question's back: the cluster's trigrams then learn what belongs together by meaning. No
-question waits for a model.
+words, in well under a millisecond. Where the roster has an embedding student, its vectors join what letters do not,
+behind the question's back: the cluster's trigrams then learn what belongs together by meaning. No question waits
+for a model.
 """
 
 import math
@@ -25,8 +25,12 @@ READ_CHARACTERS = 600
 NEAR = 0.22
 """Least cosine of trigrams at which questions are of one kind: set on the sorts of questions in its tests."""
 
-NEAR_IN_MEANING = 0.6
-"""The same for embeddings, whose cosines are higher throughout."""
+STANDS_OUT = 4.0
+"""Standard deviations above the other clusters by which one is near in meaning. How high cosines lie is each model's
+own: with one, a fixed 0.6 made a kind of every question (benchmarks/kinds.py)."""
+
+_FEWEST_OTHERS = 6
+"""With fewer there is nothing to stand out from, and letters alone decide."""
 
 _MEMORY = 50
 """Questions after which a centroid stops slowing down: it follows what is asked of late."""
@@ -112,14 +116,12 @@ class Kinds:
         """Return the cluster to join; None to begin one."""
         full = len(self.clusters) >= MOST_CLUSTERS
         by_meaning = [one for one in self.clusters.values() if len(one.meaning) == len(vector) > 0]
-        if by_meaning:
-            best = max(by_meaning, key=lambda one: _dot(one.meaning, vector))
-            if _dot(best.meaning, vector) >= NEAR_IN_MEANING:
-                return best
-        nearest, likeness = self._nearest(trigrams)
-        if nearest in by_meaning and not full:  # alike in its letters alone
-            return None
-        return nearest if likeness >= NEAR or full else None
+        likeness = [_dot(one.meaning, vector) for one in by_meaning]
+        best = _standing_out(likeness)
+        if best is not None:
+            return by_meaning[best]
+        nearest, by_letters = self._nearest(trigrams)
+        return nearest if by_letters >= NEAR or full else None
 
     def _nearest(self, trigrams: Sparse) -> tuple[Cluster | None, float]:
         best, likeness = None, -1.0
@@ -170,6 +172,17 @@ def _words(question: str) -> Sequence[str]:
     lowered = "".join("0" if c.isdigit() else c if c.isalpha() else " " for c in text.casefold())
     words = lowered.split()
     return [word for word in words if word not in _SMALL] or words
+
+
+def _standing_out(cosines: Sequence[float]) -> int | None:
+    """Return the place of the highest cosine where it stands out from the others, else None."""
+    if len(cosines) <= _FEWEST_OTHERS:
+        return None
+    highest = max(range(len(cosines)), key=cosines.__getitem__)
+    others = [one for place, one in enumerate(cosines) if place != highest]
+    mean = math.fsum(others) / len(others)
+    spread = math.sqrt(math.fsum((one - mean) ** 2 for one in others) / len(others))
+    return highest if cosines[highest] > mean + STANDS_OUT * spread else None
 
 
 def _count_words(cluster: Cluster, question: str) -> None:
