@@ -283,6 +283,30 @@ class RoleConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutConfig:
+    """How a challenger meets traffic: the shares of conversations it goes through, 0 to 1.
+
+    With `autopromote` it becomes champion by itself once the gate says so; else that is told, and left to people.
+    """
+
+    steps: tuple[Annotated[float, Number(0.001, 1)], ...] = (0.05, 0.2, 0.5)
+    autopromote: Annotated[bool, YesNo()] = False
+
+
+@dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """When a model is held back, and how often models in memory are looked after; `quality_s` is between two problems.
+
+    `errors` in a row hold it back, for `try_again_s` at first.
+    """
+
+    errors: Count = 3
+    try_again_s: Seconds = 10.0
+    probe_s: Seconds = 5.0
+    quality_s: Seconds = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: Annotated[str, Choice(LOG_LEVELS)] = "info"
 
@@ -304,4 +328,6 @@ class Settings:
     store: StoreConfig = StoreConfig()
     cache: CacheConfig = CacheConfig()
     roles: Mapping[str, RoleConfig] = field(default_factory=dict[str, RoleConfig])
+    rollout: RolloutConfig = RolloutConfig()
+    health: HealthConfig = HealthConfig()
     log: LogConfig = LogConfig()

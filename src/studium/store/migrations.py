@@ -69,6 +69,11 @@ def job_tables(connection: Connection) -> None:
         table.create(connection, checkfirst=True)
 
 
+def rollout_tables(connection: Connection) -> None:
+    for table in schema.ROLLOUTS:
+        table.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     learned_profiles,
@@ -79,6 +84,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     reply_tables,
     registry_tables,
     job_tables,
+    rollout_tables,
 )
 
 

@@ -397,6 +397,39 @@ leases = Table(
 )
 REGISTRY = (adapters, routes, route_changes, gate_evidence, leases)
 
+# A challenger's way through traffic; `number` is that of the change of the route that began it.
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("champion", Text, nullable=False),
+    Column("challenger", Text, nullable=False),
+    Column("began_at", Float, nullable=False),
+    Column("steps", Text, nullable=False),
+    Column("quality", Text, nullable=False),
+    Column("ended_at", Float),
+    Column("outcome", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+)
+
+# What one question told of both sides, as JSON by stream; in the shift one side is empty.
+exposures = Table(
+    "exposures",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("rollout", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("champion", Text, nullable=False),
+    Column("challenger", Text, nullable=False),
+)
+Index("exposures_by_rollout", exposures.c.rollout, exposures.c.number)
+Index("exposures_by_request", exposures.c.request_id)
+ROLLOUTS = (rollouts, exposures)
+
 for _table in (route_changes, gate_evidence):
     for _what in ("UPDATE", "DELETE"):
         event.listen(

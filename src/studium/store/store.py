@@ -22,6 +22,7 @@ from studium.store.jobs import JobLog
 from studium.store.leases import Leases
 from studium.store.profiles import profile_row, read_profiles
 from studium.store.replies import ReplyLog
+from studium.store.rollouts import RolloutLog
 from studium.store.spending import Spending
 from studium.store.writer import BatchWriter, Newest, Row
 
@@ -43,6 +44,7 @@ class Store:
         self.answers = AnswerLog(database, self._writer)
         self.grades = GradeLog(database, self._writer)
         self.replies = ReplyLog(database)
+        self.rollouts = RolloutLog(database)
 
     @property
     def trouble(self) -> str:
