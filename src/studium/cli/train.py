@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studium.cli import train_check, train_pairs, train_watch
+from studium.cli import train_check, train_pairs, train_rehearse, train_watch
 from studium.cli.options import JsonOption, WorkspaceOption, settings
 from studium.cli.output import note, write, write_json, write_table
 from studium.cli.train_folders import RunName, runs_of, the_run
@@ -293,3 +293,4 @@ def resume(name: RunName, workspace: WorkspaceOption = None, json: JsonOption = 
 train_check.register(app)
 train_watch.register(app)
 train_pairs.register(app)
+train_rehearse.register(app)

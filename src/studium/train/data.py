@@ -47,8 +47,11 @@ def rows_of(sources: Sequence[Source], *, side: Split = Split.TRAIN) -> list[Row
     return [row for source in sources for row in _rows(source, side)]
 
 
-def problems_of(source: Source, *, side: Split) -> list[Problem]:
-    """Return a domain's problems on one side of the split: distinct keys, levels in turn, `source.num_problems`."""
+def problems_of(source: Source, *, side: Split, scarce: bool = False) -> list[Problem]:
+    """Return a domain's problems on one side of the split: distinct keys, levels in turn, `source.num_problems`.
+
+    Raises ConfigurationError where there are not so many, unless `scarce`: then those there are.
+    """
     domain = domain_named(source.domain)
     rng = Random(f"{source.seed}/{source.domain}/{side}")
     levels = source.levels or domain.levels
@@ -59,7 +62,7 @@ def problems_of(source: Source, *, side: Split) -> list[Problem]:
         problem = make_split(domain, rng, levels[tries % len(levels)], side)
         found.setdefault(problem.key, problem)
         tries += 1
-    if len(found) < wanted:
+    if len(found) < wanted and not scarce:
         raise ConfigurationError(
             f"{source.domain} has only {len(found)} different problems at levels {levels}",
             expected=f"{wanted}, as 'rows' asks for",
