@@ -21,6 +21,7 @@ from studium.cli import (
     feedback,
     governor,
     intents,
+    jobs,
     lease,
     models,
     session,
@@ -56,6 +57,7 @@ app.add_typer(domains.app, name="domains")
 app.add_typer(evals.app, name="eval")
 app.add_typer(train.app, name="train")
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(session.app, name="session")
 app.add_typer(intents.app, name="intents")
 app.add_typer(governor.app, name="governor")

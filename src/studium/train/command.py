@@ -43,9 +43,10 @@ def main(stage: str, folder: str) -> int:
     run = RunFolder(Path(folder))
     say = Log(run)
     try:
-        return EXITS[_trained(read_told(run.path / FILE_NAME, stage), run, say).ended.state]
+        with run.alone():
+            return EXITS[_trained(read_told(run.path / FILE_NAME, stage), run, say).ended.state]
     except StudiumError as error:
-        _failed(run, str(error))
+        _failed(run, str(error), error)
         for part, text in (
             ("error", error.happened),
             ("  expected", error.expected),
@@ -84,8 +85,10 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _failed(run: RunFolder, why: str) -> None:
+def _failed(run: RunFolder, why: str, error: StudiumError | None = None) -> None:
     """Note how it ended, unless another process is at work in the folder or it is done."""
     now = run.status()
+    parts = {"code": error.code, "expected": error.expected, "try_next": error.try_next} if error else {}
+    run.keep("failure.json", {"code": "internal", "happened": error.happened if error else why} | parts)
     if now.state not in (State.RUNNING, State.DONE):
         run.say(Status(**asdict(replace(now, state=State.FAILED, message=why))))

@@ -55,8 +55,12 @@ def read_told(path: Path, stage: str, sets: Sequence[str] = ()) -> Told:
 def write_told(told: Told, folder: Path) -> None:
     """Keep the recipe in a run's folder, which is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(_plain(told.document), sort_keys=False, allow_unicode=True)
-    (folder / FILE_NAME).write_text(text)
+    (folder / FILE_NAME).write_text(text_of(told))
+
+
+def text_of(told: Told) -> str:
+    """Return the recipe as YAML, its paths absolute."""
+    return yaml.safe_dump(_plain(told.document), sort_keys=False, allow_unicode=True)
 
 
 def is_told(told: Told, folder: Path) -> bool:

@@ -7,6 +7,8 @@ runs/NAME/
     events.jsonl     what watchers saw and did, pauses, threads, resumes
     recipe.yaml      the recipe as it was given
     preflight.json   what was checked before the first step
+    failure.json     why it failed: code, happened, expected, try_next
+    process.lock     held by the process at work, so that there is one
     log.txt          everything that was said
     rows.jsonl       flight recorder: per step the rows seen and their losses
     state.pt         everything needed to go on exactly; replaced whole
@@ -15,12 +17,14 @@ runs/NAME/
     report.md, plots *.svg
 """
 
+import fcntl
 import hashlib
 import os
 import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -30,7 +34,7 @@ from typing import Any
 import orjson
 import psutil
 
-from studium.errors import BadRequest, ConfigurationError
+from studium.errors import BadRequest, ConfigurationError, OperatorError
 from studium.train.bases import base_sha256
 from studium.train.config import Recipe
 
@@ -128,6 +132,30 @@ class RunFolder:
     def told(self) -> Mapping[str, Any]:
         """Return what the run was told, with versions and commit; empty where there is no run."""
         return self._read("recipe.json")
+
+    def failure(self) -> dict[str, str]:
+        """Return why the run failed: code, happened, expected, try_next; empty where it did not."""
+        return self._read("failure.json")
+
+    @contextmanager
+    def alone(self, wait_s: float = 5.0) -> Iterator[None]:
+        """Be the one process at work here; one that is ending is waited for. Raises OperatorError where it does not."""
+        end = time.monotonic() + wait_s
+        with self._file("process.lock").open("a") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    if time.monotonic() > end:
+                        raise OperatorError(
+                            f"another process is at work in {self.path} and has not ended within {wait_s:g} s",
+                            expected="one process per run",
+                            try_next=f"studium train stop {self.path.name}",
+                        ) from None
+                    time.sleep(0.05)
+            self._file("failure.json").unlink(missing_ok=True)
+            yield
 
     def status(self) -> Status:
         """Return how the run stands; one that says running while its process is gone was killed."""

@@ -16,6 +16,7 @@ from studium.web import (
     own_api,
     sessions_api,
     status,
+    train_api,
 )
 from studium.web.access import gate_of
 from studium.web.door import door
@@ -68,6 +69,11 @@ def make_web_app(
             web.post("/api/config/governor", governor_api.change),
             web.post("/api/leases", leases_api.hold),
             web.get("/api/leases", leases_api.listing),
+            web.post("/api/train", train_api.begin),
+            web.get("/api/jobs", train_api.listing),
+            web.get("/api/jobs/{job}", train_api.show),
+            web.post("/api/jobs/{job}/stop", train_api.stop),
+            web.post("/api/jobs/{job}/resume", train_api.resume),
             web.get("/api/intents", intents_api.listing),
             web.put("/api/intents/{name}", intents_api.put),
             web.get("/api/intents/{name}", intents_api.show),

@@ -68,6 +68,7 @@ async def run(config: "Config") -> None:
     from studium.telemetry import configure_logging
     from studium.web.access import gate_of
     from studium.web.server import serve
+    from studium.web.train_api import tending
 
     configure_logging(sys.stderr, level=config.log.level)
     gate_of(config.server, os.environ)  # before anything is opened: nothing to clean up if it refuses
@@ -79,12 +80,14 @@ async def run(config: "Config") -> None:
             serve(studium, hurry=hurry, intents=intents) as url,
         ):
             with _announced(config.workspace / SERVER_FILE, url):
-                typer.echo(banner(studium, url))
-                gc.freeze()  # nor is it looked through behind every question
-                gc.enable()
-                gc.set_threshold(10_000, 20, 20)  # what a question leaves is mostly gone before anybody looks
-                await stop.wait()
-                typer.echo("stopping: open questions are finished first; once more ends them", err=True)
+                async with tending(studium):  # what it begins finds this server
+                    typer.echo(banner(studium, url))
+                    gc.freeze()  # nor is it looked through behind every question
+                    gc.enable()
+                    # What a question leaves is mostly gone before anybody looks.
+                    gc.set_threshold(10_000, 20, 20)
+                    await stop.wait()
+                    typer.echo("stopping: open questions are finished first; once more ends them", err=True)
 
 
 def banner(studium: "Studium", url: str) -> str:
