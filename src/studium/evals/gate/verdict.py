@@ -116,7 +116,7 @@ def judge(fresh: Sequence[Pair], suite: Sequence[Pair] | None, limits: Limits = 
     if not counted.measured:
         why = f"nothing was measured on fresh problems: {_rights(counted)}"
         return Decision(Verdict.NOT_MEASURED, (why,))
-    paths = _paths(fresh)
+    paths = paths_of(fresh)
     better, worse = odds(paths.better.max()), odds(paths.worse.max())
     at_worse, at_better = _first(paths.worse, limits.harm_alpha), _first(paths.better, limits.alpha)
     found = _on_suite(suite, limits)
@@ -158,8 +158,13 @@ def _on_suite(suite: Sequence[Pair] | None, limits: Limits) -> Decision:
             Verdict.ROLL_BACK, (f"worse on the frozen suite: {', '.join(harmed)}",), lost_most=most
         )
     allowed = most <= limits.margin and counted.unscored <= limits.unscored * len(suite)
+    bound = (
+        f"at most {100 * most:.1f} points are lost"
+        if most > 0
+        else f"at least {-100 * most:.1f} points are won"
+    )
     says = (
-        f"on the frozen suite at most {100 * most:.1f} points are lost ({counted.tally.losses} lost, "
+        f"on the frozen suite {bound} ({counted.tally.losses} lost, "
         f"{counted.tally.gains} won, {counted.unscored} not scored of {len(suite)}); "
         f"{100 * limits.margin:g} are allowed"
     )
@@ -181,14 +186,15 @@ def _rights(counted: Tallied) -> str:
     return f"{counted.champion_right} to {counted.challenger_right} right of {counted.tally.pairs} scored"
 
 
-class _Paths(NamedTuple):
-    """Logarithms of the evidence after every scored pair."""
+class Paths(NamedTuple):
+    """Natural logarithms of the evidence after every scored pair."""
 
     better: np.ndarray
     worse: np.ndarray
 
 
-def _paths(fresh: Sequence[Pair]) -> _Paths:
+def paths_of(fresh: Sequence[Pair]) -> Paths:
+    """Return how evidence went, pair by pair; pairs without scores are left out."""
     scored = [one for one in fresh if one.champion is not None and one.challenger is not None]
     signs = np.array([np.sign((one.challenger or 0.0) - (one.champion or 0.0)) for one in scored])
     gains, losses = np.cumsum(signs > 0), np.cumsum(signs < 0)
@@ -202,7 +208,7 @@ def _paths(fresh: Sequence[Pair]) -> _Paths:
             gains, losses = np.cumsum((signs > 0) & of_domain), np.cumsum((signs < 0) & of_domain)
             parts.append(log_evidence(losses, gains))
         worse = mean_of(parts)
-    return _Paths(better, worse)
+    return Paths(better, worse)
 
 
 def _first(path: np.ndarray, alpha: float) -> int | None:
