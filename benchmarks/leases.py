@@ -8,15 +8,12 @@ lease's process is killed with SIGKILL.
 """
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +22,7 @@ from urllib.request import Request, urlopen
 import psutil
 
 from benchmarks.report import Aim, Report, run, say
+from benchmarks.servers import studium_process, studium_up
 
 MIB = 2**20
 BUDGET_MIB, LEASE_MIB = 100, 80
@@ -56,7 +54,6 @@ while True:
     steps += 1
     time.sleep(0.005)
 """
-STUDIUM = [sys.executable, "-m", "studium.cli.main"]
 
 
 class Meter:
@@ -124,34 +121,14 @@ def waited(holds: Callable[[], bool]) -> float:
     return time.monotonic() - began
 
 
-@contextmanager
-def started(folder: Path, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("STUDIUM_")}
-    with subprocess.Popen(
-        [*STUDIUM, *arguments],
-        cwd=folder,
-        env=environment | {"HOME": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            process.communicate(timeout=BOUND_S)
-
-
 def _measure(quick: bool) -> Report:
     rounds = 4 if quick else 20
     with tempfile.TemporaryDirectory(prefix="studium-benchmark-") as name:
         folder = Path(name)
         (folder / "studium.yaml").write_text(CONFIG)
         (folder / "run.py").write_text(PROGRAM)
-        with started(folder, "up", "--port", "0") as server:
-            assert server.stdout is not None
-            house = House(folder, server.stdout.readline().split()[-1])
+        with studium_up(folder) as (url, server):
+            house = House(folder, url)
             alone = [_cold(house) for _ in range(rounds + 1)][1:]  # the first learns what the model needs
             house.unload()
             return _beside(house, server.pid, alone, rounds)
@@ -168,7 +145,7 @@ def _beside(house: House, server: int, alone: list[float], rounds: int) -> Repor
     back: list[float] = []
     lost, began = 0, house.folder / "began"
     command = ["lease", "run", "--memory", f"{LEASE_MIB}MiB", "--", sys.executable, "run.py"]
-    with started(house.folder, *command) as lease, Meter({server, lease.pid}) as meter:
+    with studium_process(house.folder, *command) as lease, Meter({server, lease.pid}) as meter:
         waited(began.exists)
         for number in range(rounds):
             say(f"question {number + 1} of {rounds}")

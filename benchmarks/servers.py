@@ -1,7 +1,8 @@
-"""Start a server for a benchmark, wait until it answers, measure its processes, and end it for certain."""
+"""Start a server for a benchmark or a test, wait until it answers, measure its processes, and end it for certain."""
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 
 START_LIMIT_S = 90.0
+END_LIMIT_S = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +107,39 @@ def free_port() -> int:
 def studium_command(*arguments: str | Path) -> list[str | Path]:
     """Return the command line that runs this Python's Studium."""
     return [sys.executable, "-m", "studium.cli.main", *arguments]
+
+
+@contextlib.contextmanager
+def studium_process(
+    folder: Path, *arguments: str, stderr: int = subprocess.DEVNULL
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run the command line in `folder`, as a user whose home it is would; ended as by Ctrl-C with the block."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("STUDIUM_")}
+    with subprocess.Popen(
+        [str(part) for part in studium_command(*arguments)],
+        cwd=folder,
+        env=kept | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            try:
+                process.communicate(timeout=END_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+
+
+@contextlib.contextmanager
+def studium_up(folder: Path, *options: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """Run `studium up` in `folder` on a free port; yield its address and its process."""
+    with studium_process(folder, "up", "--port", "0", *options) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first.startswith("Studium listens"), first
+        yield first.split()[-1], process

@@ -1,7 +1,6 @@
 """`studium lease` beside `studium up`: real processes that hold real memory, and give way to a question."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
+from benchmarks.servers import studium_process, studium_up
 from tests.cli.roster import studium
 
 pytestmark = pytest.mark.slow
@@ -64,39 +64,10 @@ def place(tmp_path):
     return tmp_path
 
 
-def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("STUDIUM_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "studium.cli.main", *arguments],
-        cwd=folder,
-        env=environment | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-
-
-@contextmanager
-def ended(process: "subprocess.Popen[str]"):
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        process.communicate(timeout=BOUND_S)
-
-
-@contextmanager
-def served(folder: Path):
-    with ended(start(folder, "up", "--port", "0")) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().split()[-1]
-
-
 @contextmanager
 def leased(folder: Path, *options: str, hog: tuple[str, ...] = ()):
     command = ["lease", "sft", "--memory", "90MB", *options, "--", sys.executable, "hog.py", *hog]
-    with ended(start(folder, *command)) as lease:
+    with studium_process(folder, *command) as lease:
         yield lease
 
 
@@ -126,7 +97,7 @@ def ask(folder: Path) -> None:
 
 
 def test_a_command_gives_way_to_a_question_and_goes_on_from_what_it_saved(place):
-    with served(place) as url, leased(place) as lease:
+    with studium_up(place) as (url, _), leased(place) as lease:
         steps, first = said(lease, "begins")
         assert steps == 0 and psutil.Process(first).memory_info().rss > 80_000_000
         assert [one["state"] for one in leases(url)] == ["granted"]
@@ -141,7 +112,7 @@ def test_a_command_gives_way_to_a_question_and_goes_on_from_what_it_saved(place)
 
 
 def test_a_command_that_frees_its_memory_is_paused_and_goes_on(place):
-    with served(place), leased(place, "--on-recall", "pause", hog=("frees",)) as lease:
+    with studium_up(place), leased(place, "--on-recall", "pause", hog=("frees",)) as lease:
         _, first = said(lease, "begins")
         ask(place)
         assert psutil.Process(first).status() == psutil.STATUS_STOPPED
@@ -152,7 +123,7 @@ def test_a_command_that_frees_its_memory_is_paused_and_goes_on(place):
 
 
 def test_a_command_that_stops_without_freeing_anything_is_ended_after_all(place):
-    with served(place), leased(place, "--on-recall", "pause") as lease:
+    with studium_up(place), leased(place, "--on-recall", "pause") as lease:
         _, first = said(lease, "begins")
         ask(place)
         assert said(lease, "saved")[1] == first
@@ -160,7 +131,7 @@ def test_a_command_that_stops_without_freeing_anything_is_ended_after_all(place)
 
 
 def test_kill_9_frees_the_memory_and_ends_the_command(place):
-    with served(place) as url, leased(place) as lease:
+    with studium_up(place) as (url, _), leased(place) as lease:
         _, pid = said(lease, "begins")
         lease.kill()
         eventually(lambda: leases(url) == [])
@@ -169,7 +140,7 @@ def test_kill_9_frees_the_memory_and_ends_the_command(place):
 
 
 def test_control_c_ends_both(place):
-    with served(place) as url, leased(place) as lease:
+    with studium_up(place) as (url, _), leased(place) as lease:
         _, pid = said(lease, "begins")
         lease.send_signal(signal.SIGINT)
         assert lease.wait(BOUND_S) == 130
@@ -179,7 +150,7 @@ def test_control_c_ends_both(place):
 def test_without_a_server_a_command_begins_at_once_and_gives_way_to_one_that_comes(place):
     with leased(place) as lease:
         _, first = said(lease, "begins")
-        with served(place) as url:
+        with studium_up(place) as (url, _):
             eventually(lambda: [one["state"] for one in leases(url)] == ["granted"])
             assert psutil.pid_exists(first)
             ask(place)
@@ -189,11 +160,11 @@ def test_without_a_server_a_command_begins_at_once_and_gives_way_to_one_that_com
 
 def test_a_command_outlives_the_server(place):
     with leased(place) as lease:
-        with served(place) as url:
+        with studium_up(place) as (url, _):
             _, first = said(lease, "begins")
             eventually(lambda: leases(url) != [])
         assert psutil.pid_exists(first) and lease.poll() is None
-        with served(place) as url:
+        with studium_up(place) as (url, _):
             eventually(lambda: [one["state"] for one in leases(url)] == ["granted"])
         (place / "done").touch()
         assert lease.wait(BOUND_S) == 7
@@ -216,7 +187,7 @@ def test_what_cannot_be_run_is_told(place, arguments, status, told):
 
 
 def test_a_lease_that_never_fits_is_refused_with_what_would(place):
-    with served(place):
+    with studium_up(place):
         refused = studium("lease", "sft", "--memory", "1GB", "--", "true", folder=place)
     assert refused.returncode == 3
     assert "at most 95 MiB" in refused.stderr

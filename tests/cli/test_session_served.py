@@ -1,17 +1,16 @@
 """Sessions in the Studium that serves the workspace: one budget, people first, and nothing lost when it goes."""
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from benchmarks.servers import studium_process, studium_up
 from tests.cli.roster import studium
 
 pytestmark = pytest.mark.slow
@@ -42,38 +41,10 @@ def place(tmp_path):
 
 
 @contextmanager
-def started(folder: Path, *arguments: str):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("STUDIUM_")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "studium.cli.main", *arguments],
-        cwd=folder,
-        env=environment | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                process.communicate(timeout=BOUND_S)
-
-
-@contextmanager
-def served(folder: Path):
-    with started(folder, "up", "--port", "0") as server:
-        assert server.stdout is not None
-        assert server.stdout.readline().startswith("Studium listens")
-        yield server
-
-
-@contextmanager
 def session(folder: Path, *more: str):
     """Run a session that would last for minutes; yield it once it is under way."""
-    with started(
-        folder, "session", "run", "long", "--topic", "arithmetic", "--duration", "5", *more
-    ) as running:
+    command = ["session", "run", "long", "--topic", "arithmetic", "--duration", "5", *more]
+    with studium_process(folder, *command, stderr=subprocess.PIPE) as running:
         assert running.stderr is not None
         first = running.stderr.readline()
         assert "runs in the Studium at http" in first, first
@@ -98,7 +69,7 @@ def eventually(holds) -> None:
 
 
 def test_a_session_runs_in_the_server_and_is_told_as_always(place):
-    with served(place):
+    with studium_up(place):
         done = studium("session", "run", "demo", "--topic", "arithmetic", "--cycles", "1", folder=place)
         assert done.returncode == 0, done.stderr
         assert "runs in the Studium at http" in done.stderr and "cycle 1: " in done.stderr
@@ -108,7 +79,7 @@ def test_a_session_runs_in_the_server_and_is_told_as_always(place):
 
 
 def test_the_server_owns_the_session_and_a_persons_question_is_answered_meanwhile(place):
-    with served(place) as server, session(place):
+    with studium_up(place) as (_, server), session(place):
         assert shown(place)["owner_pid"] == server.pid
         for student in ("steady", "large"):
             asked = studium("ask", "What is 1 + 1?", "--student", student, "--json", folder=place)
@@ -120,7 +91,7 @@ def test_the_server_owns_the_session_and_a_persons_question_is_answered_meanwhil
 
 
 def test_control_c_stops_the_session_in_the_server(place):
-    with served(place), session(place) as running:
+    with studium_up(place), session(place) as running:
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=BOUND_S)
         assert running.returncode == 130 and "long stopped" in out
@@ -129,7 +100,7 @@ def test_control_c_stops_the_session_in_the_server(place):
 
 
 def test_a_session_goes_on_when_its_terminal_is_killed(place):
-    with served(place) as server:
+    with studium_up(place) as (_, server):
         with session(place) as running:
             running.kill()
             running.communicate(timeout=BOUND_S)
@@ -142,7 +113,7 @@ def test_a_session_goes_on_when_its_terminal_is_killed(place):
 
 
 def test_a_server_that_stops_puts_its_session_down_and_it_goes_on_later(place):
-    with served(place) as server, session(place) as running:
+    with studium_up(place) as (_, server), session(place) as running:
         server.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=BOUND_S)
         assert "long stopped" in out and "server is stopping" in err
@@ -153,12 +124,12 @@ def test_a_server_that_stops_puts_its_session_down_and_it_goes_on_later(place):
 
 
 def test_a_server_killed_loses_nothing_of_its_session(place):
-    with served(place) as server, session(place) as running:
+    with studium_up(place) as (_, server), session(place) as running:
         server.kill()
         _, err = running.communicate(timeout=BOUND_S)
         assert running.returncode == 5 and "try: studium session resume long" in err
     assert shown(place)["state"] == "interrupted"
-    with served(place):
+    with studium_up(place):
         resumed = studium("session", "resume", "long", "--cycles", "1", "--json", folder=place)
         assert json.loads(resumed.stdout)["state"] == "finished", resumed.stderr
     assert len(runs(place)) == len(set(runs(place)))
@@ -177,7 +148,7 @@ def test_a_server_killed_loses_nothing_of_its_session(place):
     ],
 )
 def test_what_cannot_be_done_is_told_as_without_a_server(place, arguments, status, told):
-    with served(place):
+    with studium_up(place):
         refused = studium("session", *arguments, folder=place)
     assert refused.returncode == status, refused.stderr
     assert told in refused.stderr
@@ -185,6 +156,6 @@ def test_what_cannot_be_done_is_told_as_without_a_server(place, arguments, statu
 
 def test_a_budget_of_its_own_keeps_a_session_out_of_the_server(place):
     arguments = ["run", "x", "--topic", "arithmetic", "--cycles", "1", "--memory-budget", "64MB"]
-    with served(place):
+    with studium_up(place):
         done = studium("session", *arguments, folder=place)
     assert done.returncode == 0 and "its models are counted apart" in done.stderr

@@ -2,18 +2,14 @@
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.servers import studium_up
 from tests.cli.roster import studium
 
 from studium.engines.scripted.script import Script, says
@@ -41,28 +37,6 @@ SUM = {
     "messages": [{"role": "user", "content": "What is 47 + 58?"}],
     "studium": {"students": ["large", "clerk", "abacus"]},
 }
-
-
-@contextmanager
-def up(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """Run `studium up` and yield its address."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("STUDIUM_")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "studium.cli.main", "up", "--config", "studium.yaml"],
-        cwd=folder,
-        env=environment | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if "http://" in line:
-                    yield "http://" + line.partition("http://")[2].split()[0].rstrip("/"), process
-                    break
-        finally:
-            process.kill()
 
 
 def post(url: str, path: str, body: dict[str, Any]) -> tuple[int, Any, Any]:
@@ -99,7 +73,7 @@ async def test_after_the_cap_paid_students_are_refused_and_the_others_answer(pla
 
 
 def walk(folder: Path, seen: Any) -> None:
-    with up(folder) as (url, process):
+    with studium_up(folder) as (url, process):
         status, answer, _ = post(url, "/v1/chat/completions", FRANCE)
         told = answer["studium"]["notes"]["governor"]
         assert status == 200 and 0 < told["spent_usd"] < told["reserved_usd"] <= 0.025
@@ -125,7 +99,7 @@ def walk(folder: Path, seen: Any) -> None:
     assert standing["settings"]["usd_per_day"] == 0.01
     assert standing["sources"]["usd_per_day"] == "changed at run time"
     assert of_day(standing)["spent"] == pytest.approx(spent)
-    with up(folder) as (url, _):
+    with studium_up(folder) as (url, _):
         assert post(url, "/v1/chat/completions", FRANCE)[0] == 402
         status, standing, _ = post(url, "/api/config/governor", {"reset": ["usd_per_day"]})
         assert status == 200 and standing["settings"]["usd_per_day"] == 0.025
