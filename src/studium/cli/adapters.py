@@ -278,17 +278,23 @@ def history(
 def verify(config: ConfigOption = None, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Check the chain of changes, the routes, and every registered file against its hash. Exit status 1 for a fault.
 
+    A chain cannot tell that its end was cut off whole: keep the last change's hash elsewhere to notice that.
+
     Example: studium adapters verify
     """
     with _opened(config, workspace) as (registry, _, _):
         faults = registry.verify()
-        counted = f"{len(registry.history())} changes and {len(registry.adapters())} adapters"
+        changes, adapters = registry.head(), len(registry.adapters())
     if json:
-        write_json({"sound": not faults, "faults": [one._asdict() for one in faults]})
+        head = {"changes": changes.number, "head_sha256": changes.sha256, "adapters": adapters}
+        write_json({"sound": not faults, "faults": [one._asdict() for one in faults]} | head)
     else:
         for one in faults:
             write(f"{one.where}: {one.what}\n")
-        write(f"{counted} checked: {f'{len(faults)} faults' if faults else 'all as written'}\n")
+        found = f"{len(faults)} faults" if faults else "all as written"
+        write(
+            f"{changes.number} changes (the last {changes.sha256[:12] or '-'}) and {adapters} adapters: {found}\n"
+        )
     if faults:
         raise typer.Exit(EXIT_FAULTS)
 

@@ -123,6 +123,8 @@ class _Reader:
         num_tensors, num_entries = int(self._number("Q")), int(self._number("Q"))
         self._fits(num_entries, 13, "metadata entries", MAX_ENTRIES)
         metadata = {self._name(): self._value(int(self._number("I"))) for _ in range(num_entries)}
+        if len(metadata) != num_entries:
+            raise BrokenGguf("names a metadata entry twice")
         self._fits(num_tensors, 24, "tensors", MAX_TENSORS)
         data_end = max((self._tensor() for _ in range(num_tensors)), default=0)
         alignment = metadata.get("general.alignment", 32)

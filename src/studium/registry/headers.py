@@ -17,6 +17,7 @@ MAX_HEADER_BYTES = 8 * 1024 * 1024
 MAX_TENSORS = 100_000
 MAX_DIMENSIONS = 8
 _MAX_SIZE = 2**48
+_NO_TEXT = "\N{REPLACEMENT CHARACTER}"
 _DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4,
     "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8,
@@ -126,15 +127,17 @@ def _sizes(values: object) -> bool:
 def _gguf_tensors(header: GgufHeader) -> None:
     alignment = header.metadata.get("general.alignment", 32)
     reached, names = 0, set[str]()
+    if unread := next((one for one in header.metadata if _NO_TEXT in one), None):
+        raise _Broken(f"its entry {unread[:80]!r} is not named in UTF-8")
     for tensor in sorted(header.listed, key=lambda one: one.offset):
         if tensor.kind not in BLOCKS:
             raise _Broken(f"tensor {tensor.name[:80]!r} is stored in the unknown way {tensor.kind}")
         block_weights, block_bytes = BLOCKS[tensor.kind]
         weights = math.prod(tensor.shape)
-        if not weights or weights > _MAX_SIZE or tensor.shape[0] % block_weights:
+        if not tensor.shape or not 0 < weights <= _MAX_SIZE or tensor.shape[0] % block_weights:
             raise _Broken(f"tensor {tensor.name[:80]!r} has the impossible shape {tensor.shape}")
-        if tensor.name in names:
-            raise _Broken(f"tensor {tensor.name[:80]!r} is listed twice")
+        if tensor.name in names or _NO_TEXT in tensor.name:
+            raise _Broken(f"tensor {tensor.name[:80]!r} is listed twice, or not named in UTF-8")
         if tensor.offset < reached or tensor.offset % int(alignment):  # pyright: ignore[reportArgumentType]
             raise _Broken(
                 f"tensor {tensor.name[:80]!r} begins at {tensor.offset:,}, within another or between"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
@@ -50,6 +50,13 @@ LEASE_S = 5.0
 WAIT_S = 10.0
 LOOK_AGAIN_S = 0.02
 MAX_REASON = 2_000
+
+
+class Head(NamedTuple):
+    """The end of the history: whoever keeps it elsewhere can tell whether the history was cut off since."""
+
+    number: int
+    sha256: str
 
 
 class Registry:
@@ -286,6 +293,11 @@ class Registry:
             reason,
             evidence,
         )
+
+    def head(self) -> Head:
+        """Return the last change's number and hash; 0 and "" before any."""
+        last = self.history()[-1:]
+        return Head(last[0].number, last[0].sha256) if last else Head(0, "")
 
     def verify(self) -> list[Fault]:
         """Return everything that is not as it was written: rows, chain, routes, files. Reads every file."""

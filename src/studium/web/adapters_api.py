@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from studium.errors import BadRequest
-from studium.evals.gate.evidence import replay
 from studium.registry import known_role
 from studium.web import fields
 from studium.web.fields import Json
@@ -74,6 +73,8 @@ async def promote(request: web.Request) -> web.Response:
         if force:
             adapter_id = registry.adapter_id(role, name)
             return registry.force(role, adapter_id, reason=reason, actor=actor, token=token)
+        from studium.evals.gate.evidence import replay  # with it comes numpy, which no other route needs
+
         found = registry.evidence(evidence)
         replay(found)
         adapter_id = registry.adapter(role, name).id
