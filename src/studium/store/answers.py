@@ -4,16 +4,28 @@ Queued behind the request's back. Old ones are removed by age, then by size, the
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Engine, delete, func, select
 
-from studium.records.grades import KeptAnswer, KeptMember
+from studium.records.grades import WHOLE, KeptAnswer, KeptMember
 from studium.store import schema
 from studium.store.writer import BatchWriter, Newest, Row
 
 _TIDY_AT_ONCE = 500
+
+
+class GradedAnswer(NamedTuple):
+    """What one student said to a question, and its grade, 0 to 1."""
+
+    at: float
+    student: str
+    kind: str
+    domain: str
+    question: str
+    reply: str
+    score: float
 
 
 class AnswerLog:
@@ -63,6 +75,37 @@ class AnswerLog:
         with self._database.connect() as connection:
             rows = connection.execute(select(table.c.name, table.c.size, table.c.body))
             return [(name, size, orjson.loads(body)) for name, size, body in rows]
+
+    def graded(self, most: int = 20_000) -> list[GradedAnswer]:
+        """Return what students said to questions that are still kept and what it was worth, the newest `most`.
+
+        The ensemble's answer as a whole is not among them, nor a grade that was taken back or replaced.
+        """
+        self._writer.flush()
+        rows, grades = schema.answers, schema.grades
+        newest = select(func.max(grades.c.id)).where(grades.c.key != "").group_by(grades.c.key)
+        query = (
+            select(rows, grades.c.student, grades.c.score, grades.c.at.label("graded_at"))
+            .join(grades, rows.c.request_id == grades.c.request_id)
+            .where(grades.c.student != WHOLE, grades.c.weight > 0)
+            .where((grades.c.key == "") | grades.c.id.in_(newest))
+            .order_by(grades.c.id.desc())
+            .limit(most)
+        )
+        with self._database.connect() as connection:
+            found = [{**row} for row in connection.execute(query).mappings()]
+        return [
+            GradedAnswer(
+                row["graded_at"],
+                row["student"],
+                row["kind"],
+                row["domain"],
+                row["question"],
+                next((one.text for one in _answer(row).members if one.student == row["student"]), ""),
+                row["score"],
+            )
+            for row in reversed(found)
+        ]
 
     def _victims(self, before: float, most_bytes: int) -> list[int]:
         rows = schema.answers
