@@ -28,6 +28,7 @@ from studium.cli import (
     students,
     train,
     version,
+    weakness,
 )
 from studium.cli.failures import report, report_bug
 from studium.cli.group import Commands
@@ -50,6 +51,7 @@ app.command("compare-ensembles")(compare_ensembles.compare_ensembles)
 app.command("feedback")(feedback.feedback)
 app.command("doctor")(doctor.doctor)
 app.command("lease")(lease.lease)
+app.command("weakness")(weakness.weakness)
 app.command("version")(version.version)
 app.add_typer(students.app, name="students")
 app.add_typer(models.app, name="models")
