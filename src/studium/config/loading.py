@@ -14,7 +14,7 @@ from typing import Any
 from studium.config.document import Listing, Node, Scalar, Table, read_document
 from studium.config.kinds import NAME_PATTERN
 from studium.config.reading import Reading, join, key_of
-from studium.config.schema import COMPLEXITIES, DeviceConfig, ModelConfig, Settings, StudentConfig
+from studium.config.schema import COMPLEXITIES, DeviceConfig, ModelConfig, RoleConfig, Settings, StudentConfig
 from studium.errors import ConfigurationError
 
 FILE_NAME = "studium.yaml"
@@ -23,6 +23,8 @@ SERVER_FILE = "server.json"
 WORKSPACE_VARIABLE = "STUDIUM_WORKSPACE"
 DEFAULT_WORKSPACE = Path("~/.local/share/studium")
 DEFAULT = "default"
+EMBEDDED_ROLES = {"implementer": RoleConfig("sprout")}
+"""Roles of the embedded students, where the configuration names neither students nor roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def load_config(
     reading = Reading()
     settings: Settings = reading.section(Settings, document, "", Settings(workspace=DEFAULT_WORKSPACE))
     _check_together(settings, document, reading.origins)
+    if not settings.students and not settings.roles:
+        settings = dataclasses.replace(settings, roles=EMBEDDED_ROLES)
     origins = {leaf: reading.origins.get(leaf, DEFAULT) for leaf, _ in leaves(settings)}
     values = {item.name: getattr(settings, item.name) for item in dataclasses.fields(Settings)}
     values["workspace"] = _workspace_path(settings, file, origins["workspace"])
