@@ -62,7 +62,9 @@ def test_a_job_is_stopped_at_once_where_none_began_it_and_goes_on_when_queued_ag
     stopped = jobs.job("train-sums")
     assert stopped is not None and stopped.state is JobState.STOPPED
     assert jobs.claim(stopped) is None
+    jobs.finish("train-sums", 0, "recipe", {})
     assert jobs.queue("train-sums", {"stage": "sft"}) and not jobs.queue("train-sums")
+    assert jobs.steps("train-sums") == {}, "told otherwise, it begins anew"
     again = jobs.job("train-sums")
     assert again is not None and not again.halt and again.request == {"stage": "sft"}
     assert jobs.claim(again) == 1

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from studium.records.jobs import Job, JobState
@@ -86,19 +86,28 @@ class JobLog:
             return halted == 1
 
     def queue(self, job_id: str, request: Mapping[str, Any] | None = None) -> bool:
-        """Have a job that is over go on, told the same or a new request; False where it is open or there is none."""
+        """Have a job that is over go on, told the same or a new request; False where it is open or there is none.
+
+        A new request begins anew: the steps of the former are forgotten.
+        """
         table = schema.jobs
         over = (table.c.id == job_id) & ~table.c.state.in_(_open())
-        values: dict[str, Any] = {"state": JobState.QUEUED, "halt": 0, "message": "", "error": "{}"}
+        values: dict[str, Any] = {
+            "state": JobState.QUEUED,
+            "halt": 0,
+            "starts": 0,
+            "message": "",
+            "error": "{}",
+        }
         if request is not None:
             values["request"] = orjson.dumps(request).decode()
         with durably(self._database, _WHAT) as connection:
-            return (
-                connection.execute(
-                    update(table).where(over).values(**values, changed_at=self._now())
-                ).rowcount
-                == 1
-            )
+            queued = connection.execute(
+                update(table).where(over).values(**values, changed_at=self._now())
+            ).rowcount
+            if queued and request is not None:
+                connection.execute(delete(schema.job_steps).where(schema.job_steps.c.job == job_id))
+            return queued == 1
 
     def done(self, job_id: str, step: str) -> Mapping[str, Any] | None:
         """Return what came of a step; None where it was not done."""
