@@ -17,6 +17,8 @@ from studium.errors import ConfigurationError, StudiumError
 from studium.fleet import Fleet
 from studium.fleet.limits import Limits
 from studium.hardware import MAIN_MEMORY, available_bytes, detect_budget, detect_devices, snapshot
+from studium.manage.health import Carer
+from studium.manage.watching import Watch
 from studium.records.answers import Answer, Complexity, Query
 from studium.records.examples import Terms
 from studium.records.hardware import DeviceBudget, DeviceKind, MemoryBudget
@@ -26,6 +28,7 @@ from studium.records.profiles import ModelProfile
 from studium.records.scheduling import Priority
 from studium.registry import ENGINES_OF_FILES, LLAMACPP, Registry, Roster, build_roster, ships_with_studium
 from studium.serve import Ensemble, EnsembleLimits
+from studium.serve.breakers import Breakers
 from studium.serve.cache import ResponseCache, shelf_limits
 from studium.serve.governor import Governor
 from studium.serve.history import History, Keeping
@@ -54,6 +57,8 @@ class Studium:
     governor: Governor
     cache: ResponseCache | None
     registry: Registry
+    watch: Watch
+    carer: Carer
     budget: MemoryBudget
     started_at: float
 
@@ -66,6 +71,10 @@ class Studium:
     def roster(self) -> Team:
         """Who there is now: the students as declared, with the champions of their roles in their places."""
         return self.ensemble.team
+
+    def health(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return how the models in memory are, and each that failed, by name."""
+        return self.carer.state()
 
     async def ask(self, question: str, **choices: Any) -> Answer:
         """Answer one plain question; `choices` are fields of `Query`. Raises what `Ensemble.answer` raises."""
@@ -94,8 +103,19 @@ async def open_studium(config: Config, engines: Mapping[str, Engine] | None = No
     registry = Registry(store, config.workspace, roster.models)
     routing = routing_of(config, roster, fleet, registry)
     routing.changed.append(history.stands)
+    breakers = Breakers(errors=config.health.errors, try_again_s=config.health.try_again_s)
     await asyncio.to_thread(routing.open)
-    ensemble = ensemble_of(config, roster, fleet, store, history, governor, cache, routing)
+    ensemble = ensemble_of(config, roster, fleet, store, history, governor, cache, routing, breakers)
+    watch = Watch(store, registry, routing, fleet, governor, autopromote=config.rollout.autopromote)
+    ensemble.witnesses.append(watch.answered)
+    carer = Carer(
+        fleet,
+        routing,
+        breakers,
+        probe_s=config.health.probe_s,
+        quality_s=config.health.quality_s,
+        is_paid=governor.is_paid,
+    )
     await asyncio.to_thread(governor.start)
     # Where the disk refuses, what is owed to the file is in the store, and is tried again with the next example.
     with suppress(OSError):
@@ -105,6 +125,8 @@ async def open_studium(config: Config, engines: Mapping[str, Engine] | None = No
         asyncio.create_task(_watch_hardware(store), name="hardware snapshots"),
         asyncio.create_task(history.work(), name="learning from answers"),
         asyncio.create_task(routing.work(), name="watching the routes"),
+        asyncio.create_task(watch.work(), name="watching roll-outs"),
+        asyncio.create_task(carer.work(), name="looking after models"),
     ]
     try:
         yield Studium(
@@ -117,6 +139,8 @@ async def open_studium(config: Config, engines: Mapping[str, Engine] | None = No
             governor,
             cache,
             registry,
+            watch,
+            carer,
             MemoryBudget(devices[0].bytes, devices[0].source),
             time.time(),
         )
@@ -172,6 +196,7 @@ def ensemble_of(
     governor: Governor,
     cache: ResponseCache | None,
     routing: Routing,
+    breakers: Breakers,
 ) -> Ensemble:
     """Return the one door to the students. Raises ConfigurationError for a part nobody can play."""
     refining = Refining(
@@ -193,6 +218,7 @@ def ensemble_of(
         cache=cache,
         refining=refining,
         routing=routing,
+        breakers=breakers,
     )
 
 

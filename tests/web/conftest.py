@@ -154,6 +154,9 @@ class FakeHouse:
     fleet: FakeFleet
     store: FakeLog
 
+    def health(self) -> dict[str, dict[str, Any]]:
+        return {"adder": {"state": "open", "errors": 3, "degraded": None}}
+
     def limit(self, **changes: Any) -> None:
         """Change the server's configuration before it is served."""
         self.config.server = replace(self.config.server, **changes)

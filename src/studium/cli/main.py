@@ -24,6 +24,7 @@ from studium.cli import (
     jobs,
     lease,
     models,
+    rollout,
     session,
     students,
     train,
@@ -59,6 +60,7 @@ app.add_typer(domains.app, name="domains")
 app.add_typer(evals.app, name="eval")
 app.add_typer(train.app, name="train")
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(session.app, name="session")
 app.add_typer(intents.app, name="intents")

@@ -6,7 +6,7 @@ Knows no HTTP and loads no model.
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,10 @@ from studium.serve.writing import written
 
 
 class Ensemble:
-    """Answers queries with the students of a roster."""
+    """Answers queries with the students of a roster.
+
+    `witnesses` are told of every answer that students gave, with the team they were; they must not wait.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Ensemble:
         self._cache = cache
         self.routing = routing or Routing(students, parts)
         self.breakers = breakers or Breakers()
+        self.witnesses: list[Callable[[Query, Team, Answer], None]] = []
         self._experience = experience or CardsOnly()
         self._briefing = Briefing(fleet, limits, self._experience, default_complexity, governor)
 
@@ -135,6 +139,8 @@ class Ensemble:
                 if self._governor and bill and (told := self._governor.told(bill)):
                     answer = replace(answer, notes={**answer.notes, "governor": told})
                 self._experience.answered(query, answer)
+                for witness in self.witnesses:
+                    witness(query, team, answer)
                 if live and not passed_on:
                     yield Delta(answer.text, answer.logprobs)
                 yield answer

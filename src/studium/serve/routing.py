@@ -55,6 +55,7 @@ class _Standing:
     places: Mapping[str, Place]
     team: Team
     shifting: tuple[Place, ...]
+    challenged: tuple[Place, ...]
 
 
 class Routing:
@@ -98,6 +99,11 @@ class Routing:
     def places(self) -> Mapping[str, Place]:
         """Each role with its holder, champion and challenger."""
         return self._standing.places
+
+    @property
+    def challenged(self) -> tuple[Place, ...]:
+        """The places in which somebody challenges now."""
+        return self._standing.challenged
 
     def team_for(self, query: Query) -> Team:
         """Return who answers this conversation: the champions, or challengers where it is in their share."""
@@ -237,7 +243,8 @@ class Routing:
             for one in places.values()
             if one.challenger is not None and one.route.phase is Phase.SHIFT and one.route.share > 0
         )
-        return _Standing(places, self._team_of(places, frozenset()), shifting)
+        challenged = tuple(one for one in places.values() if one.challenger is not None)
+        return _Standing(places, self._team_of(places, frozenset()), shifting, challenged)
 
     def _team_of(self, places: Mapping[str, Place], exposed: frozenset[str]) -> Team:
         speaks = {role: one.speaker(exposed=role in exposed) for role, one in places.items()}

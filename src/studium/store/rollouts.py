@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, insert, select, true, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from studium.records.rollouts import Exposure, Rollout
@@ -66,11 +66,12 @@ class RolloutLog:
             with durably(self._database, _WHAT) as connection:
                 connection.execute(insert(schema.exposures), rows)
 
-    def exposures(self, rollout: int, after: int = 0) -> Iterator[Exposure]:
-        """Yield a roll-out's exposures whose number is above `after`, in the order they were written."""
+    def exposures(self, rollout: int, after: int = 0, request_id: str = "") -> Iterator[Exposure]:
+        """Yield a roll-out's exposures with a number above `after`, all or a request's, as they were written."""
         table = schema.exposures
+        wanted = (table.c.rollout == rollout) & (table.c.request_id == request_id if request_id else true())
         while True:
-            query = select(table).where(table.c.rollout == rollout, table.c.number > after)
+            query = select(table).where(wanted, table.c.number > after)
             with self._database.connect() as connection:
                 rows = connection.execute(query.order_by(table.c.number).limit(_AT_ONCE)).mappings().all()
             for row in rows:
@@ -95,4 +96,5 @@ _SIDES = ("champion", "challenger")
 
 
 def _rollout(row: Any) -> Rollout:
-    return Rollout(**dict(row) | {name: tuple(orjson.loads(row[name])) for name in _LISTS})
+    lists: dict[str, Any] = {name: tuple(orjson.loads(row[name])) for name in _LISTS}
+    return Rollout(**{**row, **lists})

@@ -87,6 +87,8 @@ class House(Protocol):
     @property
     def store(self) -> RequestLog: ...
 
+    def health(self) -> Mapping[str, Mapping[str, Any]]: ...
+
 
 class Meters:
     """What Prometheus is told of the endpoint."""
@@ -126,6 +128,17 @@ class Meters:
         self.connections = metrics.gauge("studium_connections_open", "Connections open now.")
         self.resident_bytes = metrics.gauge(
             "studium_model_resident_bytes", "Memory that a loaded model holds.", ("model",)
+        )
+        self.held_back = metrics.gauge(
+            "studium_model_held_back", "1 where a model is held back after errors, else 0.", ("model",)
+        )
+        self.model_errors = metrics.gauge(
+            "studium_model_errors", "Errors of a model since this process began.", ("model",)
+        )
+        self.degraded = metrics.gauge(
+            "studium_model_degraded",
+            "1 where a model gets fewer known problems right than it did.",
+            ("model",),
         )
         self.process_bytes = metrics.gauge(
             "process_resident_memory_bytes", "Memory of this process, without its workers."

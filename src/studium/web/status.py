@@ -35,6 +35,7 @@ async def readyz(request: web.Request) -> web.StreamResponse:
             "stopping": reception.draining,
             "students": students,
             "store_trouble": reception.house.store.trouble,
+            "models": reception.house.health(),
             "devices": [asdict(device) for device in reception.house.fleet.devices()],
         }
     )
@@ -46,7 +47,16 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     """GET /metrics in Prometheus' text format."""
     reception = request.app[RECEPTION]
     await _read_memory(reception)
+    _read_health(reception)
     return web.Response(body=reception.metrics.render(), headers={"Content-Type": telemetry.CONTENT_TYPE})
+
+
+def _read_health(reception: Reception) -> None:
+    meters = reception.meters
+    for name, one in reception.house.health().items():
+        meters.held_back.set(float(one["state"] != "closed"), name)
+        meters.model_errors.set(float(one["errors"]), name)
+        meters.degraded.set(float(one["degraded"] is not None), name)
 
 
 async def _read_memory(reception: Reception) -> None:

@@ -1,0 +1,47 @@
+"""The models in memory are looked after: a dead worker is loaded anew before anybody asks, a duller one is told of."""
+
+import asyncio
+import os
+import signal
+from collections import deque
+from pathlib import Path
+
+from studium.app import open_studium
+from studium.config import load_config
+from studium.manage.health import WINDOW, judged
+
+
+async def test_a_worker_that_was_killed_is_there_again_before_it_is_asked(tmp_path: Path):
+    overrides = {"workspace": tmp_path, "health.probe": "100ms"}
+    config = load_config(None, environment={}, overrides=overrides)
+    async with open_studium(config) as studium:
+        await studium.ask("What is 3 + 4?", model="sprout")
+        (before,) = await studium.fleet.residences()
+        assert before.pid is not None
+        os.kill(before.pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while not studium.carer.revived:
+                await asyncio.sleep(0.05)
+        (after,) = await studium.fleet.residences()
+        assert after.model == "sprout" and after.pid != before.pid
+        assert studium.health()["sprout"]["errors"] == 1
+        assert studium.health()["sprout"]["state"] == "closed"
+
+
+async def test_known_problems_are_asked_of_models_in_memory_alone(tmp_path: Path):
+    config = load_config(None, environment={}, overrides={"workspace": tmp_path})
+    async with open_studium(config) as studium:
+        await studium.carer.test_one()
+        assert not await studium.fleet.residences()
+        await studium.ask("What is 3 + 4?", model="abacus")
+        for _ in range(3):
+            await studium.carer.test_one()
+        assert studium.health()["abacus"]["problems_asked"] == 3
+
+
+def test_degraded_is_who_clearly_gets_fewer_right_than_its_card_says():
+    def seen(right: int, of: int) -> str:
+        return judged(deque([True] * right + [False] * (of - right)), deque([0.95] * of))
+
+    assert seen(6, WINDOW) and not seen(17, WINDOW) and not seen(WINDOW, WINDOW)
+    assert not seen(0, 5)  # too few to tell

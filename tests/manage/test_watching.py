@@ -1,0 +1,148 @@
+"""A challenger meets the traffic of a running Studium: its own store, registry and routes; students by script."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from studium.app import Studium, open_studium
+from studium.config import load_config
+from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine, says
+from studium.errors import SpendingLimit
+from studium.manage import rolling
+from studium.records.adapters import AdapterKind, Phase
+from studium.records.answers import Answer, Query
+from studium.records.grades import Feedback, Rating
+from studium.records.messages import Message
+from studium.registry import EMBEDDED
+
+CONFIG = """
+models: [{name: alpha, engine: scripted, source: alpha}, {name: beta, engine: scripted, source: beta}]
+students: [{name: alpha}, {name: beta}]
+cache: {enabled: no}
+rollout: {steps: [0.5], autopromote: yes}
+"""
+QUESTION = "What is 2 + 2?"
+
+
+@asynccontextmanager
+async def house(folder: Path, champion: ModelScript, challenger: ModelScript) -> AsyncIterator[Studium]:
+    """Open alpha, with an adapter `tuned` registered for its role."""
+    file = folder / "studium.yaml"
+    file.write_text(CONFIG)
+    config = load_config(file, environment={}, overrides={"workspace": folder / "workspace"})
+    served = str(config.workspace / "adapters/alpha/tuned/model.gguf")
+    engine = ScriptedEngine({"alpha": champion, "beta": says("?"), served: challenger})
+    (folder / "made").mkdir()
+    shutil.copy(EMBEDDED / "sprout.gguf", folder / "made" / "model.gguf")
+    async with open_studium(config, {"scripted": engine}) as studium:
+        studium.registry.register(
+            folder / "made",
+            "alpha",
+            name="tuned",
+            base="",
+            base_sha256="",
+            kind=AdapterKind.MODEL,
+            lineage={},
+        )
+        yield studium
+
+
+async def begin(studium: Studium, *, share: float = 0.0, steps: tuple[float, ...] = ()) -> None:
+    rolling.begin(
+        studium.store, studium.registry, "alpha", "tuned",
+        share=share, steps=steps, quality=("verifier",), actor="test", at=0.0,
+    )  # fmt: skip
+    await studium.watch.look()
+    await studium.routing.refresh()
+
+
+async def ask(studium: Studium, number: int, key: str = "") -> Answer:
+    opening = (Message("user", f"Hello {number}"), Message("assistant", "Hello."))
+    query = Query(messages=(*opening, Message("user", QUESTION)), model="alpha", api_key_name=key)
+    return await studium.ensemble.answer(query)
+
+
+async def test_a_better_challenger_goes_from_the_shadow_through_a_share_to_champion(tmp_path: Path):
+    async with house(tmp_path, says("Answer: 5"), says("Answer: 4")) as studium:
+        await begin(studium, steps=(0.5,))
+        first = await ask(studium, 0)
+        assert (first.text, first.adapter) == ("Answer: 5", "")
+        async with asyncio.timeout(60):
+            number = 0
+            while studium.registry.route("alpha").champion == "":
+                number += 1
+                await ask(studium, number)
+                if number % 10 == 0:
+                    await studium.watch.catch_up()
+                    await studium.watch.look()
+        actions = [one.action.value for one in studium.registry.history("alpha")]
+        assert actions == ["register", "challenge", "shift", "promote"]
+        assert (await ask(studium, 0)).text == "Answer: 4"
+        (over,) = studium.store.rollouts.rollouts(role="alpha")
+        assert over.ended_at is not None
+        assert studium.registry.evidence(over.evidence).body["form"] == "live"
+
+
+async def test_a_worse_challenger_is_withdrawn_and_one_that_breaks_costs_nobody_an_answer(tmp_path: Path):
+    broken = ModelScript(default=("Answer: 4",), fault=Fault(FaultKind.REFUSE))
+    async with house(tmp_path, says("Answer: 4"), broken) as studium:
+        await begin(studium, share=0.5)
+        async with asyncio.timeout(60):
+            number = 0
+            while studium.registry.route("alpha").phase is not Phase.NONE:
+                number += 1
+                assert (await ask(studium, number)).text == "Answer: 4"
+                await studium.watch.catch_up()
+                await studium.watch.look()
+        assert "errors" in studium.registry.history("alpha")[-1].reason
+
+
+async def test_in_the_shadow_nobody_is_given_the_challengers_words_and_what_is_refused_is_not_asked(
+    tmp_path: Path,
+):
+    async with house(tmp_path, says("Answer: 5"), says("Answer: 4")) as studium:
+        await begin(studium)
+        for number in range(5):
+            assert (await ask(studium, number)).adapter == ""
+        await studium.watch.catch_up()
+        async with asyncio.timeout(20):
+            while studium.watch.counts["exposed"] < 5:
+                await asyncio.sleep(0.01)
+
+        class Refuses:
+            def allow(self, *_: object, **__: object) -> None:
+                raise SpendingLimit("the cap is reached")
+
+        answer = await ask(studium, 6)
+        studium.fleet.purse = Refuses()  # type: ignore[assignment]
+        async with asyncio.timeout(20):
+            while not studium.watch.counts["refused"]:
+                await asyncio.sleep(0.01)
+        assert answer.text == "Answer: 5" and studium.watch.counts["exposed"] == 5
+
+
+async def test_feedback_on_an_answer_of_the_shift_counts_for_the_side_that_gave_it(tmp_path: Path):
+    async with house(tmp_path, says("Answer: 5"), says("Answer: 4")) as studium:
+        await begin(studium, share=0.5)
+        answers = [await ask(studium, number) for number in range(12)]
+        await studium.watch.catch_up()
+        async with asyncio.timeout(20):
+            while studium.watch.counts["exposed"] < 12:
+                await asyncio.sleep(0.01)
+        await studium.history.catch_up()
+        for one in answers:
+            rating = Rating.GOOD if one.adapter else Rating.BAD
+            await asyncio.to_thread(studium.history.rate, Feedback(one.request_id, 1.0, rating, ""))
+        (going,) = studium.store.rollouts.rollouts(only_going=True)
+        await studium.watch.look()
+        told = [
+            one for one in studium.store.rollouts.exposures(going.number)
+            if "feedback" in {**one.champion, **one.challenger}
+        ]  # fmt: skip
+        assert len(told) == 12
+        assert {one.challenger["feedback"] for one in told if one.challenger} == {1.0}
+        assert {one.champion["feedback"] for one in told if one.champion} == {0.0}
+        await studium.watch.look()
+        assert len(list(studium.store.rollouts.exposures(going.number))) == 24  # each counted once
