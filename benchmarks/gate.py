@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import Aim, Report, run, say
-from studium.evals.gate.betting import Tally, log_evidence, mean_of
+from studium.evals.gate.betting import SHAPE, Tally, log_evidence, mean_of
 from studium.evals.gate.bound import most_lost
 from studium.evals.gate.live import Terms
 from studium.evals.gate.verdict import Limits, Pair, judge
@@ -25,6 +25,7 @@ LIMITS, TERMS = Limits(), Terms()
 LOOKS, TASKS, SUITE = 1000, 100, 108
 WIN_RATE, LEAST, PEEKED_P = 0.55, 50, 0.05
 _AT_ONCE = 500
+SHAPES = ((1.0, 1.0), (2.0, 1.0), (10.0, 5.0), SHAPE, (20.0, 12.0))
 GATE, THRESHOLD, PEEKED = "the gate", "win rate above 55 % after 50", "sign test at 5 %, peeked"
 
 
@@ -132,6 +133,36 @@ def false_rollouts(rng: np.random.Generator, runs: int, tables: Tables) -> dict[
     }
 
 
+def exactly(theta: float, log_limit: float, shape: tuple[float, float], most: int = LOOKS) -> int:
+    """Return the median number of differences until evidence reaches a limit, by enumeration, were gains a `theta`."""
+    waiting, gone = np.zeros(most + 1), 0.0
+    waiting[0] = 1.0
+    for look in range(1, most + 1):
+        moved = waiting * (1 - theta)
+        moved[1:] += waiting[:-1] * theta
+        gains = np.arange(look + 1)
+        here = log_evidence(gains, look - gains, shape=shape) >= log_limit
+        gone += float(moved[: look + 1][here].sum())
+        if gone >= 0.5:
+            return look
+        moved[: look + 1][here] = 0.0
+        waiting = moved
+    return most
+
+
+def _of_shapes() -> list[dict[str, Any]]:
+    harm, rows = HARMFUL[0], list[dict[str, Any]]()
+    apart = harm.wins + harm.losses
+    for shape in SHAPES:
+        found = exactly(0.7, -math.log(LIMITS.alpha), shape)
+        stopped = exactly(harm.losses / apart, -math.log(LIMITS.harm_alpha), shape)
+        what = (
+            f"mixture Beta({shape[0]:g}, {shape[1]:g}), exactly: 70 % winner found; {harm.name}, rolled back"
+        )
+        rows.append({"what": what, "value": f"{found}; {stopped / apart:.0f} comparisons"})
+    return rows
+
+
 def on_tasks(rng: np.random.Generator, chances: Chances, runs: int, *, whole: bool) -> tuple[int, int]:
     """Return how many challengers the gate promotes, and how many it rolls back, by 100 tasks.
 
@@ -208,6 +239,7 @@ def _measure(quick: bool) -> Report:
             {"what": f"the suite passes a loss of {100 * loss:.0f} points", **_share(one)}
             for loss, one in passes.items()
         ),
+        *_of_shapes(),
     ]
     return Report(rows, _aims(equal, found, harmed, by_tasks, tasks, runs), _NOTES)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from studium.cli.compare_run import Wanted, contest_of
 from studium.cli.main import run
 from studium.records.adapters import AdapterKind, Verdict
 from studium.registry import EMBEDDED, Registry
@@ -105,6 +106,16 @@ def test_a_registered_adapter_is_compared_in_its_role_and_its_evidence_promotes_
     status, _, err = compare(tmp_path, capsys, "--replay", told["evidence"][:16])
     assert status == 2
     assert "champion" in err
+
+
+def test_more_problems_go_on_where_fewer_ended_and_none_is_of_the_suite():
+    fewer, asked = contest_of(Wanted(("arithmetic", "sorting"), (), 40, 1, "core"))
+    more, _ = contest_of(Wanted(("arithmetic", "sorting"), (), 80, 1, "core"))
+    ids = [one.id for one in more.fresh]
+    assert ids[: len(fewer.fresh)] == [one.id for one in fewer.fresh]
+    assert len(set(ids)) == len(ids)
+    assert not set(ids) & {one.id for one in more.suite}
+    assert asked["problems"] == 40
 
 
 def test_a_skill_nobody_has_is_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from studium.evals.gate.betting import Tally, _mixture, log_evidence, mean_of
+from studium.evals.gate.betting import SHAPE, Tally, _mixture, log_evidence, mean_of
 from studium.evals.gate.bound import change, most_lost
 
 MARGINS = (-0.2, 0.0, 0.05)
@@ -14,7 +14,7 @@ MARGINS = (-0.2, 0.0, 0.05)
 
 def held(outcomes: tuple[int, ...], margin: float) -> float:
     """What gamblers with every stake hold together after so many differences, bet by bet."""
-    stakes, log_weights = _mixture()
+    stakes, log_weights = _mixture(SHAPE)
     total = 0.0
     for stake, log_weight in zip(stakes.tolist(), log_weights.tolist(), strict=True):
         money = math.exp(log_weight)

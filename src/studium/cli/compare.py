@@ -166,6 +166,10 @@ def _show(told: Json, as_json: bool, as_markdown: bool) -> None:
     write(f"\n{words.suite_line(told)}\n\n")
     write_table(words.COSTS, words.costs(told))
     _show_examples(told)
+    if told["verdict"] == Verdict.HOLD and told["gate"]["at_pair"] is None:
+        note(
+            f"more problems may decide it: the same command with --problems {2 * told['asked']['problems']} goes on"
+        )
     note(f"report: {told['folder']}/report.html; again: studium compare --replay {told['evidence'][:16]}")
 
 

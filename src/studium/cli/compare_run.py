@@ -23,6 +23,7 @@ from studium.evals.folder import EvalFolder
 from studium.evals.gate import evidence
 from studium.evals.gate.evidence import Side
 from studium.evals.gate.verdict import Limits, paths_of
+from studium.evals.items import fresh_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +51,11 @@ class Wanted:
 
 def contest_of(wanted: Wanted) -> tuple[Contest, Json]:
     """Return what is asked, and what tells it from all else. Raises CallerError, BadRequest."""
-    pack = packs.Pack(wanted.domains, wanted.problems, wanted.seed, wanted.levels)
     frozen = packs.suite(wanted.suite)
-    known = {one.id for one in frozen.items}
-    fresh = [one for one in pack.items() if one.id not in known]  # so that the two parts judge apart
+    known = {one.id for one in frozen.items}  # so that the two parts judge apart
+    drawn = [fresh_of(name, wanted.problems, wanted.seed, levels=wanted.levels) for name in wanted.domains]
+    # Domains take turns, so that more problems go on where fewer ended.
+    fresh = [one for turn in zip(*drawn, strict=True) for one in turn if one.id not in known]
     suite = [one for one in frozen.items if not wanted.narrow or one.domain.name in wanted.domains]
     asked: Json = {
         "domains": list(wanted.domains),
@@ -77,6 +79,7 @@ async def compare_two(config: "Config", two: Two, wanted: Wanted, timeout_s: flo
     pair = EvalFolder(folder, "baseline"), EvalFolder(folder, "tuned")
     for one, side in zip(pair, sides, strict=True):
         await asyncio.to_thread(one.begin, _told(side, asked))
+    before = [one.report().get("peak_bytes", 0) for one in pair]
     async with compare_models.opened(two, timeout_s) as ready:
         contestants = Contestant(ready.ways[0], pair[0]), Contestant(ready.ways[1], pair[1])
         said = time.monotonic()
@@ -87,7 +90,11 @@ async def compare_two(config: "Config", two: Two, wanted: Wanted, timeout_s: flo
                 left = f"{step.done}/{step.total} questions, at most {step.seconds_left:.0f} s left"
                 note(f"{left}; so far: {step.decision.verdict}")
     outcome = outcome_of(contest, *contestants)
-    told = _conclude(config, two, sides, contest, asked, outcome, ready.peaks)
+    seen = [ready.peaks.get(one.student.model.name, 0) for one in (two.baseline, two.tuned)]
+    peaks = [max(one) for one in zip(before, seen, strict=True)]
+    for one, peak in zip(pair, peaks, strict=True):
+        one.finish({"peak_bytes": peak})
+    told = _conclude(config, two, sides, contest, asked, outcome, peaks)
     for where in (folder, *([out] if out else [])):
         _write_reports(told, outcome, where)
     return told | {"folder": str(folder)}
@@ -117,7 +124,7 @@ def _conclude(
     contest: Contest,
     asked: Json,
     outcome: Outcome,
-    peaks: dict[str, int],
+    peaks: "Sequence[int]",
 ) -> Json:
     whole = bool(contest.suite) and len(outcome.suite) == len(contest.suite)
     suite = outcome.pairs(outcome.suite) if whole else None
@@ -127,8 +134,8 @@ def _conclude(
     compare_models.keep(config, sealed)
     replies = list(outcome.champion.values()), list(outcome.challenger.values())
     first, second = (
-        cost(said, compare_models.file_bytes(one), peaks.get(one.student.model.name))
-        for said, one in zip(replies, (two.baseline, two.tuned), strict=True)
+        cost(said, compare_models.file_bytes(one), peak or None)
+        for said, one, peak in zip(replies, (two.baseline, two.tuned), peaks, strict=True)
     )
     decision = evidence.decision_of(body)
     planned = len(contest.fresh)
@@ -170,7 +177,7 @@ def _told(side: Side, asked: Json) -> Json:
         "model": side.name,
         "fingerprint": side.fingerprint,
         "files": dict(side.files),
-        "items": asked,
+        "items": _lasting(asked),
         "domains": asked["domains"],
         "samples": 1,
         "temperature": 0.0,
@@ -179,9 +186,14 @@ def _told(side: Side, asked: Json) -> Json:
     }
 
 
+def _lasting(asked: Json) -> Json:
+    """Return what stays the same where more problems are asked."""
+    return {key: value for key, value in asked.items() if key not in ("problems", "fresh_sha256")}
+
+
 def _name(sides: tuple[Side, Side], asked: Json) -> str:
     """Return a folder's name that equal comparisons share and others do not."""
-    told = [asked, *([dict(one.files), one.fingerprint] for one in sides)]
+    told = [_lasting(asked), *([dict(one.files), one.fingerprint] for one in sides)]
     digest = _digest([orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()])[:8]
     plain = "-".join(_UNFIT.sub("-", one.name.lower()).strip("-_.")[:20] for one in sides)
     return f"{plain}-{digest}"

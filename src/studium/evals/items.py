@@ -63,12 +63,20 @@ def fresh_items(
     Levels, all of them if none is named, take turns. Raises CallerError for a level a domain does not have, or
     where it does not have so many problems.
     """
-    items: list[Item] = []
-    for name in names:
-        domain = trusted(name)
-        items += _of_one(domain, number, Random(f"{seed}/{side}/{name}"), side, levels or domain.levels)
+    items = [item for name in names for item in fresh_of(name, number, seed, side, levels=levels)]
     Random(seed).shuffle(items)
     return items
+
+
+def fresh_of(
+    name: str, number: int, seed: int, side: Split = Split.FRESH, *, levels: Sequence[int] = ()
+) -> list[Item]:
+    """Return `number` different problems of one domain as they are drawn: of more the first are the same.
+
+    Raises as `fresh_items` does.
+    """
+    domain = trusted(name)
+    return _of_one(domain, number, Random(f"{seed}/{side}/{name}"), side, levels or domain.levels)
 
 
 def items_of_file(path: Path, domain: Domain | None = None) -> list[Item]:

@@ -1,8 +1,10 @@
 """Two models asked in turn: the same problems, an early end, nothing twice, and a report that adds up."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from studium.errors import EngineDied
 from studium.evals.comparing import words
@@ -129,5 +131,8 @@ async def test_markdown_and_page_show_what_models_said_and_follow_none_of_it(tmp
     assert text.startswith("## PROMOTE: tuned|\\[x](y) in the place of base")
     assert "&lt;script&gt;x&lt;/script&gt; \\| \\[click](http://x)<br>second" in text
     assert "<script" not in page
-    assert page.count("<svg") == 3
+    drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(drawings) == 3
+    for one in drawings:
+        ElementTree.fromstring(one)
     assert "Decided after" in page
