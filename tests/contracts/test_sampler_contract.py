@@ -33,11 +33,11 @@ ROWS = rows_of([Source(domain="arithmetic", levels=(1, 2), rows=10, teach="promp
 PROMPTS = [prompt_ids(LOADED.tokenizer, row) for row in ROWS]
 END = token_id(backend(LOADED.tokenizer), END_TEXT)
 # Keys and values in 16 bits.
-ROUNDING = {"own": 1e-4, "transformers": 1e-4, "llamacpp": 2e-2, "http": 2e-2}
+ROUNDING = {"own": 1e-4, "fast": 1e-4, "transformers": 1e-4, "llamacpp": 2e-2, "http": 2e-2}
 KEY = "STUDIUM_TEST_SAMPLER_KEY"
 
 
-@pytest.fixture(scope="module", params=["own", "transformers", "llamacpp", "http"])
+@pytest.fixture(scope="module", params=["own", "fast", "transformers", "llamacpp", "http"])
 def named(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Sampler]]:
@@ -45,6 +45,8 @@ def named(
     match request.param:
         case "own":
             yield "own", ModelSampler(LOADED.model, LOADED.tokenizer, rows=24)
+        case "fast":
+            yield "fast", ModelSampler(LOADED.model, LOADED.tokenizer, rows=24, fast=True)
         case "transformers":
             yield "transformers", GeneratingSampler(LOADED.model, LOADED.tokenizer, rows=24)
         case "llamacpp":

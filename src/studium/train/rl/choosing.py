@@ -44,5 +44,7 @@ def sampler_of(options: RlRecipe, learner: Learner, folder: Path) -> Chosen:
             from studium.train.rl.generating import GeneratingSampler
 
             return Chosen(GeneratingSampler(learner.model, tokenizer))
+        case "fast":
+            return Chosen(ModelSampler(learner.model, tokenizer, fast=True))
         case _:
             return Chosen(ModelSampler(learner.model, tokenizer))

@@ -30,13 +30,13 @@ class Server:
 class Draws:
     """How replies are drawn, `each` per prompt; groups whose rewards spread less than `least_spread` are not kept.
 
-    `sampler`: this process's, a llama.cpp worker's, that of the server at `url`, or transformers' `generate`. Weights
-    elsewhere are renewed before every `renew_every`-th step. Their replies count by the policy's probability over the
-    sampler's, at most `correct_most` (0: always 1); log-probabilities further apart than `most_drift` on average are
-    not learned from.
+    `sampler`: this process's with the model's own forward pass or, `fast`, one for Llamas; a llama.cpp worker's; that
+    of the server at `url`; or transformers' `generate`. Weights elsewhere are renewed before every `renew_every`-th
+    step. Their replies count by the policy's probability over the sampler's, at most `correct_most` (0: always 1);
+    log-probabilities further apart than `most_drift` on average are not learned from.
     """
 
-    sampler: Annotated[str, Choice(("own", "llamacpp", "http", "transformers"))] = "own"
+    sampler: Annotated[str, Choice(("own", "fast", "llamacpp", "http", "transformers"))] = "own"
     url: Plain = ""
     renew_every: Count = 1
     correct_most: Coefficient = 2.0

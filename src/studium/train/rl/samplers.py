@@ -79,11 +79,17 @@ class Elsewhere(Sampler, Protocol):
 
 
 class ModelSampler:
-    """Draws from a model in memory; at most `rows` replies at a time."""
+    """Draws from a model in memory; at most `rows` replies at a time.
 
-    def __init__(self, model: Any, tokenizer: "PreTrainedTokenizerBase", *, rows: int = 256) -> None:
+    `fast` takes `fast_forward` in place of the model's own forward pass: a Llama only, and other replies for a seed.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: "PreTrainedTokenizerBase", *, rows: int = 256, fast: bool = False
+    ) -> None:
         self._model = model
         self._rows = rows
+        self._fast = fast
         assert isinstance(tokenizer.eos_token_id, int)
         self._end = tokenizer.eos_token_id
 
@@ -111,11 +117,19 @@ class ModelSampler:
         with torch.inference_mode(), elsewhere:
             for first in range(0, len(order), at_once):
                 chosen = order[first : first + at_once]
-                batch = _Batch([prompts[at] for at in chosen], each, most_tokens, temperature, generator)
-                drawn = batch.run(_Forward(self._model), stops | {self._end})
+                chosen_prompts = [prompts[at] for at in chosen]
+                batch = _Batch(chosen_prompts, each, most_tokens, temperature, generator, fast=self._fast)
+                drawn = batch.run(self._forward(batch.slots), stops | {self._end})
                 found.update((at, drawn[row * each : (row + 1) * each]) for row, at in enumerate(chosen))
         self._model.train(training)
         return [found[at] for at in range(len(prompts))]
+
+    def _forward(self, slots: int) -> Any:
+        if not self._fast:
+            return _Forward(self._model, slots)
+        from studium.train.rl.fast_forward import LlamaForward
+
+        return LlamaForward(self._model, slots)
 
 
 class _Batch:
@@ -128,7 +142,10 @@ class _Batch:
         most_tokens: int,
         temperature: float,
         generator: "torch.Generator",
+        *,
+        fast: bool,
     ) -> None:
+        self.fast = fast
         self.prompts, self.each, self.most_tokens = prompts, each, most_tokens
         self.temperature, self.generator = temperature, generator
         self.longest = max(map(len, prompts))
@@ -192,17 +209,23 @@ class _Batch:
         logprobs_BV = (logits_BV / (self.temperature or 1.0)).log_softmax(-1)
         if self.temperature == 0.0:
             chosen_B = logprobs_BV.argmax(-1)
+        elif self.fast:
+            from studium.train.rl.fast_forward import drawn
+
+            chosen_B = drawn(logprobs_BV.exp(), self.generator)
         else:
             chosen_B = torch.multinomial(logprobs_BV.exp(), 1, generator=self.generator)[:, 0]
         return chosen_B, logprobs_BV.gather(1, chosen_B[:, None])[:, 0]
 
 
 class _Forward:
-    """A causal model of transformers with its cache."""
+    """A causal model of transformers with its cache, which holds `slots` tokens a row."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, slots: int) -> None:
+        from studium.train.rl.reserved_cache import reserved_cache
+
         self._model = model
-        self._cache: Any = None
+        self._cache = reserved_cache(model.config, slots)
 
     def logits(
         self, ids_BT: "torch.Tensor", positions_BT: "torch.Tensor", start: int, hidden_BS: "torch.Tensor"
@@ -216,7 +239,6 @@ class _Forward:
             use_cache=True,
             logits_to_keep=1,
         )
-        self._cache = out.past_key_values
         return out.logits[:, -1].float()
 
     def keep_rows(self, rows: "torch.Tensor") -> None:
