@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from studium.records.adapters import (
     content_sha256,
 )
 from studium.registry import Registry
+from studium.registry import registry as registering
 from studium.registry.files import sha256_of_file
 from studium.store import open_store
 from studium.store.database import open_database
@@ -319,6 +321,29 @@ def test_ten_who_register_at_once_end_with_one_adapter_and_one_row(registry, tmp
         one.join(60)
     assert len(found) == 10 and len(set(found)) == 1
     assert len(registry.history()) == 1 and registry.verify() == []
+
+
+def test_a_file_that_is_not_the_registered_one_is_not_promoted(registry, tmp_path):
+    adapter = take_in(registry, tmp_path / "run")
+    with registry.serving_path(adapter).open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    with pytest.raises(BadRequest, match="is not the file that was registered"):
+        forced(registry, adapter)
+    assert registry.route("sprout").champion == ""
+
+
+def test_a_lease_is_renewed_while_it_is_held_and_a_holder_that_hangs_loses_it(registry, monkeypatch):
+    monkeypatch.setattr(registering, "LEASE_S", 0.3)
+    with registry.lease("slow"):
+        time.sleep(0.8)
+        with pytest.raises(LeaseLost):
+            with registry.lease("other", wait_s=0.0):
+                raise AssertionError("a lease that is renewed was given away")
+    monkeypatch.setattr(registering, "HOLD_S", 0.0)
+    with registry.lease("hung") as token:
+        with registry.lease("heir", wait_s=30.0) as newer:
+            assert newer > token
 
 
 def test_a_lease_that_is_held_too_long_is_said_with_its_holder(registry):

@@ -6,6 +6,7 @@ transaction that holds the lease's token. What a promotion needs is decided in `
 
 import os
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -36,7 +37,7 @@ from studium.records.models import ModelSpec
 from studium.registry import routes
 from studium.registry.bases import check_base, check_changes
 from studium.registry.evidence_files import evidence_files
-from studium.registry.files import card_of, judge, sync_folder, take_copy, write_card
+from studium.registry.files import card_of, judge, sha256_of_file, sync_folder, take_copy, write_card
 from studium.registry.roster import embedded_students
 from studium.registry.standing import OWN, Standing, standings
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:  # the roster is read by commands that need no store
 ADAPTERS = "adapters"
 _INCOMING = ".incoming"
 LEASE_S = 5.0
+HOLD_S = 120.0
 WAIT_S = 10.0
 LOOK_AGAIN_S = 0.02
 MAX_REASON = 2_000
@@ -85,7 +87,8 @@ class Registry:
     def lease(self, actor: str, wait_s: float = WAIT_S) -> Iterator[int]:
         """Hold the right to change routes and yield its token; wait up to `wait_s` seconds for somebody else.
 
-        It lasts LEASE_S seconds: enough for any change, too short for a measurement. Raises LeaseLost.
+        It is renewed until the block ends, HOLD_S seconds at most: enough for a change, too short for a measurement.
+        Whoever dies holding it keeps others waiting LEASE_S seconds. Raises LeaseLost.
         """
         until = time.monotonic() + wait_s
         owner = f"{actor} (process {os.getpid()})"
@@ -97,9 +100,14 @@ class Registry:
                     try_next="try again",
                 )
             time.sleep(LOOK_AGAIN_S)
+        ended = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(token, ended), name="lease", daemon=True)
+        renewing.start()
         try:
             yield token
         finally:
+            ended.set()
+            renewing.join()
             self._leases.release(ROUTES_LEASE, token)
 
     def register(
@@ -231,6 +239,7 @@ class Registry:
             adapter = self._ready(turn, role, adapter_id)
             return routes.promoted(route, adapter, turn.evidence(evidence), turn.changes(role))
 
+        self._check_file(role, adapter_id)
         return self._change(role, Action.PROMOTE, decide, adapter_id, actor, token, reason, evidence)
 
     def force(self, role: str, adapter_id: str, *, reason: str, actor: str, token: int | None) -> RouteChange:
@@ -245,6 +254,8 @@ class Registry:
                 route, self._ready(turn, role, adapter_id) if adapter_id != OWN_STUDENT else None
             )
 
+        if adapter_id != OWN_STUDENT:
+            self._check_file(role, adapter_id)
         return self._change(role, Action.FORCE, decide, adapter_id, actor, token, reason)
 
     def rollback(
@@ -382,6 +393,26 @@ class Registry:
                 try_next="studium adapters verify",
             )
         return adapter
+
+    def _check_file(self, role: str, adapter_id: str) -> None:
+        """Raise BadRequest unless the file that would serve is the one that was registered. Reads it whole."""
+        adapter = self.adapter(role, adapter_id)
+        if not adapter.serving_file or not self._is_there(adapter):
+            return  # said where the change is decided
+        if sha256_of_file(self.serving_path(adapter)) != adapter.files[adapter.serving_file]:
+            raise BadRequest(
+                f"{adapter.folder}/{adapter.serving_file} is not the file that was registered",
+                expected="the files as they were registered",
+                try_next="studium adapters verify",
+            )
+
+    def _renew(self, token: int, ended: threading.Event) -> None:
+        until = time.monotonic() + HOLD_S
+        while not ended.wait(LEASE_S / 3) and time.monotonic() < until:
+            try:
+                self._leases.renew(ROUTES_LEASE, token, LEASE_S)
+            except StoreUnavailable:  # whoever writes is told so, and by the token's age where that follows
+                continue
 
     def _is_there(self, adapter: Adapter) -> bool:
         return self.serving_path(adapter).is_file()
