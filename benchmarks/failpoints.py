@@ -22,7 +22,8 @@ from typing import Any
 
 from benchmarks.failpoints_folder import LEASE_S, ROLE, lay_out, registry_of
 from benchmarks.report import Aim, Report, run, say
-from studium.registry import registry as registering
+from studium.errors import LeaseLost
+from studium.registry import holding
 from studium.store import open_store
 
 FAIL_OVERS, QUICK_FAIL_OVERS = 30, 3
@@ -135,7 +136,7 @@ def next_change(registry: Any, tally: Tally) -> None:
                 adapter = registry.adapter(ROLE, "first")
                 registry.force(ROLE, adapter.id, reason="after the kill", actor="after the kill", token=token)
         tally.recovery_s.append(time.monotonic() - began)
-    except registering.LeaseLost:
+    except LeaseLost:
         tally.stuck += 1
     tally.faults += len(registry.verify())
 
@@ -222,7 +223,7 @@ def wakes_up(sleeper: Worker) -> bool:
 
 
 def measure(quick: bool) -> Report:
-    registering.LEASE_S = LEASE_S
+    holding.LEASE_S = LEASE_S
     with tempfile.TemporaryDirectory(prefix="failpoints-") as name:
         folder = Path(name)
         every = QUICK_EVERY if quick else 1

@@ -19,8 +19,7 @@ from sqlalchemy import Engine, event
 
 from benchmarks.failpoints_folder import LEASE_S, ROLE, registry_of, told
 from studium.errors import LeaseLost
-from studium.registry import Registry
-from studium.registry import registry as registering
+from studium.registry import Registry, holding
 from studium.store import Store
 from studium.store.database import open_database
 
@@ -68,7 +67,7 @@ class Steps:
 
 def main(task: str, workspace: Path, stop: int = 0) -> None:
     """Do one task."""
-    registering.LEASE_S = LEASE_S
+    holding.LEASE_S = LEASE_S
     steps = Steps(stop)
     database = open_database(workspace / "state.db")
     registry = registry_of(Store(database, workspace), workspace)

@@ -22,8 +22,7 @@ from studium.records.adapters import (
     Verdict,
     content_sha256,
 )
-from studium.registry import Registry
-from studium.registry import registry as registering
+from studium.registry import Registry, holding
 from studium.registry.files import sha256_of_file
 from studium.store import open_store
 from studium.store.database import open_database
@@ -334,13 +333,13 @@ def test_a_file_that_is_not_the_registered_one_is_not_promoted(registry, tmp_pat
 
 
 def test_a_lease_is_renewed_while_it_is_held_and_a_holder_that_hangs_loses_it(registry, monkeypatch):
-    monkeypatch.setattr(registering, "LEASE_S", 0.3)
+    monkeypatch.setattr(holding, "LEASE_S", 0.3)
     with registry.lease("slow"):
         time.sleep(0.8)
         with pytest.raises(LeaseLost):
             with registry.lease("other", wait_s=0.0):
                 raise AssertionError("a lease that is renewed was given away")
-    monkeypatch.setattr(registering, "HOLD_S", 0.0)
+    monkeypatch.setattr(holding, "HOLD_S", 0.0)
     with registry.lease("hung") as token:
         with registry.lease("heir", wait_s=30.0) as newer:
             assert newer > token

@@ -4,25 +4,17 @@ The store is the meeting place: every process that opens it sees the same routes
 transaction that holds the lease's token. What a promotion needs is decided in `routes`.
 """
 
-import os
-import shutil
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psutil
-
 from studium.config.kinds import NAME_PATTERN
-from studium.errors import BadRequest, LeaseLost, StoreUnavailable
+from studium.errors import BadRequest
 from studium.records.adapters import (
     OWN_STUDENT,
-    ROUTES_LEASE,
     Action,
     Adapter,
     AdapterKind,
@@ -35,9 +27,10 @@ from studium.records.adapters import (
 )
 from studium.records.models import ModelSpec
 from studium.registry import routes
-from studium.registry.bases import check_base, check_changes
 from studium.registry.evidence_files import evidence_files
-from studium.registry.files import card_of, judge, sha256_of_file, sync_folder, take_copy, write_card
+from studium.registry.files import sha256_of_file
+from studium.registry.holding import WAIT_S, holding
+from studium.registry.intake import ADAPTERS, Staged, staged
 from studium.registry.roster import embedded_students
 from studium.registry.standing import OWN, Standing, standings
 
@@ -45,12 +38,6 @@ if TYPE_CHECKING:  # the roster is read by commands that need no store
     from studium.store import Store
     from studium.store.adapters import Turn
 
-ADAPTERS = "adapters"
-_INCOMING = ".incoming"
-LEASE_S = 5.0
-HOLD_S = 120.0
-WAIT_S = 10.0
-LOOK_AGAIN_S = 0.02
 MAX_REASON = 2_000
 
 
@@ -83,32 +70,9 @@ class Registry:
         self._models = models
         self._now = now
 
-    @contextmanager
-    def lease(self, actor: str, wait_s: float = WAIT_S) -> Iterator[int]:
-        """Hold the right to change routes and yield its token; wait up to `wait_s` seconds for somebody else.
-
-        It is renewed until the block ends, HOLD_S seconds at most: enough for a change, too short for a measurement.
-        Whoever dies holding it keeps others waiting LEASE_S seconds. Raises LeaseLost.
-        """
-        until = time.monotonic() + wait_s
-        owner = f"{actor} (process {os.getpid()})"
-        while (token := self._leases.take(ROUTES_LEASE, owner, LEASE_S)) is None:
-            if time.monotonic() > until:
-                raise LeaseLost(
-                    f"{self._leases.holder(ROUTES_LEASE) or 'somebody'} is changing routes",
-                    expected=f"that to be over within {wait_s:g} s",
-                    try_next="try again",
-                )
-            time.sleep(LOOK_AGAIN_S)
-        ended = threading.Event()
-        renewing = threading.Thread(target=self._renew, args=(token, ended), name="lease", daemon=True)
-        renewing.start()
-        try:
-            yield token
-        finally:
-            ended.set()
-            renewing.join()
-            self._leases.release(ROUTES_LEASE, token)
+    def lease(self, actor: str, wait_s: float = WAIT_S) -> AbstractContextManager[int]:
+        """Hold the right to change routes: a context with its token. Waits up to `wait_s` s; raises LeaseLost."""
+        return holding(self._leases, actor, wait_s)
 
     def register(
         self,
@@ -132,32 +96,16 @@ class Registry:
         """
         for what, value in (("role", role), ("adapter", name), ("shelf", shelf or role)):
             check_name(what, value)
-        staged = self._workspace / ADAPTERS / _INCOMING / f"{os.getpid()}-{uuid.uuid4().hex}"
-        self._sweep()
-        try:
-            files = take_copy(folder, staged)
-            serving = judge(staged, files, kind)
-            base_sha256 = self._checked_base(base, base_sha256, kind, staged / serving if serving else None)
-            where = f"{ADAPTERS}/{shelf or role}/{name}"
-            adapter = Adapter(
-                "", role, name, kind, base, base_sha256, where, serving, files, dict(lineage), self._now()
-            )
-            card = card_of(adapter)
-            adapter = replace(adapter, id=content_sha256(card))
+        if self._models is None:
+            self._models = {one: student.model for one, student in embedded_students().items()}
+        where = f"{ADAPTERS}/{shelf or role}/{name}"
+        draft = Adapter("", role, name, kind, base, base_sha256, where, "", {}, dict(lineage), self._now())
+        with staged(folder, draft, self._workspace, self._models) as files:
             if dry_run:
                 with self._book.look() as look:
-                    return _known(look, adapter) or adapter
-            write_card(staged, card)
+                    return _known(look, files.adapter) or files.adapter
             with self.lease(actor) as token:
-                return self._take_in(adapter, staged, actor, token)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"{error.filename} cannot be written: {error.strerror}",
-                expected="a writable workspace with free space",
-                try_next="free some space and register again: nothing was registered",
-            ) from error
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
+                return self._take_in(files, actor, token)
 
     def adapters(self, role: str = "") -> list[Adapter]:
         """Return what is registered, all or a role's, in the order it was."""
@@ -352,37 +300,17 @@ class Registry:
             )
             return change if token is None else turn.write(change)
 
-    def _take_in(self, adapter: Adapter, staged: Path, actor: str, token: int) -> Adapter:
+    def _take_in(self, files: Staged, actor: str, token: int) -> Adapter:
+        adapter = files.adapter
         with self._book.turn(token) as turn:
             if there := _known(turn, adapter):
                 return there
-            folder = self._workspace / adapter.folder
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            if folder.exists():  # of a registration that was killed before its row was written
-                shutil.rmtree(folder)
-            staged.rename(folder)
-            sync_folder(folder.parent)
+            files.settle(self._workspace)
             turn.add_adapter(adapter)
-            turn.write(
-                turn.drafted(
-                    turn.route(adapter.role),
-                    Action.REGISTER,
-                    adapter=adapter.id,
-                    actor=actor,
-                    at=self._now(),
-                    token=token,
-                )
-            )
+            route, at = turn.route(adapter.role), self._now()
+            row = turn.drafted(route, Action.REGISTER, adapter=adapter.id, actor=actor, at=at, token=token)
+            turn.write(row)
         return adapter
-
-    def _checked_base(self, base: str, base_sha256: str, kind: AdapterKind, serving: Path | None) -> str:
-        if self._models is None:
-            self._models = {name: one.model for name, one in embedded_students().items()}
-        is_adapter = kind is AdapterKind.ADAPTER
-        file = check_base(base, base_sha256, self._models, needed=is_adapter)
-        if is_adapter and file is not None and serving is not None:
-            check_changes(serving, file)
-        return base_sha256
 
     def _ready(self, turn: "Turn", role: str, adapter_id: str) -> Adapter:
         adapter = _the(turn.adapters(role), role, adapter_id)
@@ -406,23 +334,8 @@ class Registry:
                 try_next="studium adapters verify",
             )
 
-    def _renew(self, token: int, ended: threading.Event) -> None:
-        until = time.monotonic() + HOLD_S
-        while not ended.wait(LEASE_S / 3) and time.monotonic() < until:
-            try:
-                self._leases.renew(ROUTES_LEASE, token, LEASE_S)
-            except StoreUnavailable:  # whoever writes is told so, and by the token's age where that follows
-                continue
-
     def _is_there(self, adapter: Adapter) -> bool:
         return self.serving_path(adapter).is_file()
-
-    def _sweep(self) -> None:
-        """Remove what registrations left that were killed."""
-        for left in (self._workspace / ADAPTERS / _INCOMING).glob("*-*"):
-            process = left.name.partition("-")[0]
-            if process.isdigit() and not psutil.pid_exists(int(process)):
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def check_name(what: str, name: str) -> None:
