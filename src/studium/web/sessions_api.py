@@ -11,18 +11,14 @@ import asyncio
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from studium.engines import ollama_wire
 from studium.errors import BadRequest
-from studium.records.sessions import SessionPlan, SessionSummary
-from studium.serve.sessions.folder import checked_name
-from studium.serve.sessions.glance import all_at_a_glance, in_detail, summary_json
-from studium.serve.sessions.hosting import Host, Running, to_begin, to_resume
-from studium.serve.sessions.opening import MOST_DURATION_S, chosen_students
-from studium.serve.sessions.session import Means
+from studium.serve.routing import Present
 from studium.web import fields
 from studium.web.door import REQUEST_ID, failure_of
 from studium.web.failures import BadField
@@ -31,15 +27,19 @@ from studium.web.openai_api import json_body, json_response
 from studium.web.reception import RECEPTION, VISIT, Reception
 from studium.web.voices import NDJSON
 
+# Sessions are imported where one is begun or looked at: a start of the server without them is the sooner.
+if TYPE_CHECKING:
+    from studium.records.sessions import SessionSummary
+    from studium.serve.sessions.hosting import Host, Running
+
 Json = dict[str, Any]
 LOOK_S = 0.5
-_MOST_MINUTES = MOST_DURATION_S / 60
 _MOST = 10**9
 _BEGIN = {"name", "topic", "duration_minutes", "cycles", "students", "tokens", "seed", "stream"}
 _RESUME = {"duration_minutes", "cycles", "stream"}
 
 # The server's host, made with its first session.
-HOSTS: web.AppKey[list[Host]] = web.AppKey("session hosts", list[Host])
+HOSTS: "web.AppKey[list[Host]]" = web.AppKey("session hosts", list)
 
 
 async def close(app: web.Application) -> None:
@@ -50,9 +50,13 @@ async def close(app: web.Application) -> None:
 
 async def begin(request: web.Request) -> web.StreamResponse:
     """POST /api/sessions"""
+    from studium.records.sessions import SessionPlan
+    from studium.serve.sessions.hosting import to_begin
+    from studium.serve.sessions.opening import chosen_students
+
     studium, body = studium_of(request.app[RECEPTION]), await _body(request, _BEGIN)
     wanted = fields.texts(body, "students", 1000) if body.get("students") is not None else None
-    minutes = fields.number(body, "duration_minutes", 0.0, _MOST_MINUTES)
+    minutes = _minutes(body)
     plan = SessionPlan(
         name=fields.text(body, "name"),
         topic=fields.text(body, "topic"),
@@ -67,8 +71,10 @@ async def begin(request: web.Request) -> web.StreamResponse:
 
 async def resume(request: web.Request) -> web.StreamResponse:
     """POST /api/sessions/NAME/resume"""
+    from studium.serve.sessions.hosting import to_resume
+
     studium, body = studium_of(request.app[RECEPTION]), await _body(request, _RESUME)
-    minutes = fields.number(body, "duration_minutes", 0.0, _MOST_MINUTES)
+    minutes = _minutes(body)
     again = partial(
         to_resume,
         studium.config.workspace,
@@ -81,6 +87,8 @@ async def resume(request: web.Request) -> web.StreamResponse:
 
 async def stop(request: web.Request) -> web.StreamResponse:
     """POST /api/sessions/NAME/stop"""
+    from studium.serve.sessions.folder import checked_name
+
     name = checked_name(request.match_info["name"])
     running = _host(request).running(name)
     if running is None:
@@ -97,6 +105,8 @@ async def stop(request: web.Request) -> web.StreamResponse:
 
 async def listing(request: web.Request) -> web.StreamResponse:
     """GET /api/sessions"""
+    from studium.serve.sessions.glance import all_at_a_glance
+
     workspace = studium_of(request.app[RECEPTION]).config.workspace
     return json_response({"sessions": await asyncio.to_thread(all_at_a_glance, workspace)})
 
@@ -104,15 +114,30 @@ async def listing(request: web.Request) -> web.StreamResponse:
 async def show(request: web.Request) -> web.StreamResponse:
     """GET /api/sessions/NAME"""
     workspace = studium_of(request.app[RECEPTION]).config.workspace
-    return json_response(await asyncio.to_thread(in_detail, workspace, request.match_info["name"]))
+    return await _in_detail(workspace, request.match_info["name"])
 
 
-def _host(request: web.Request) -> Host:
+async def _in_detail(workspace: Path, name: str) -> web.Response:
+    from studium.serve.sessions.glance import in_detail
+
+    return json_response(await asyncio.to_thread(in_detail, workspace, name))
+
+
+def _minutes(body: Json) -> float | None:
+    from studium.serve.sessions.opening import MOST_DURATION_S
+
+    return fields.number(body, "duration_minutes", 0.0, MOST_DURATION_S / 60)
+
+
+def _host(request: web.Request) -> "Host":
+    from studium.serve.sessions.hosting import Host
+    from studium.serve.sessions.session import Means
+
     hosts, studium = request.app[HOSTS], studium_of(request.app[RECEPTION])
     if not hosts:
         fleet = studium.config.fleet
         means = Means(max_models=fleet.max_models_at_once, seat_s=fleet.load_timeout_s + 60.0)
-        hosts.append(Host(studium.fleet, studium.roster.students, means))
+        hosts.append(Host(studium.fleet, Present(studium.routing), means))
     return hosts[0]
 
 
@@ -138,7 +163,7 @@ async def _start(request: web.Request, body: Json, made: "partial[Running]") -> 
     task = await asyncio.shield(_host(request).start(running))
     if not follows:
         workspace = studium_of(request.app[RECEPTION]).config.workspace
-        return json_response(await asyncio.to_thread(in_detail, workspace, running.name))
+        return await _in_detail(workspace, running.name)
     return await _follow(request, running.name, task, lines)
 
 
@@ -174,6 +199,8 @@ def _last_word(request: web.Request, reception: Reception, task: "asyncio.Task[S
         return {"kind": "closing", "text": "this server has stopped the session"}
     error = task.exception()
     if error is None:
+        from studium.serve.sessions.glance import summary_json
+
         return {"kind": "ended"} | summary_json(task.result())
     failure = failure_of(error, ending=True)
     assert failure is not None
