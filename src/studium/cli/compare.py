@@ -87,7 +87,11 @@ def compare(
     if dry_run:
         _announce(two.baseline.said, two.tuned.said, wanted, json)
         return
-    told = asyncio.run(compare_two(two.config, two, wanted, timeout, out))
+    try:
+        told = asyncio.run(compare_two(two.config, two, wanted, timeout, out))
+    except KeyboardInterrupt:
+        note("what was asked is kept: the same command goes on")
+        raise
     _show(told, json, markdown)
     raise typer.Exit(EXIT[Verdict(told["verdict"])])
 

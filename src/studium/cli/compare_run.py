@@ -88,7 +88,9 @@ async def compare_two(config: "Config", two: Two, wanted: Wanted, timeout_s: flo
             if (now := time.monotonic()) - said >= (1.0 if sys.stderr.isatty() else 5.0):
                 said = now
                 left = f"{step.done}/{step.total} questions, at most {step.seconds_left:.0f} s left"
-                note(f"{left}; so far: {step.decision.verdict}")
+                note(
+                    f"{left}; evidence {step.decision.better:.3g} for better, {step.decision.worse:.3g} for worse"
+                )
     outcome = outcome_of(contest, *contestants)
     seen = [ready.peaks.get(one.student.model.name, 0) for one in (two.baseline, two.tuned)]
     peaks = [max(one) for one in zip(before, seen, strict=True)]

@@ -40,7 +40,7 @@ def test_the_verdict_of_a_moment_stays_whatever_comes_after():
     ("suite", "verdict", "said"),
     [
         (None, Verdict.HOLD, "was not asked"),
-        (pairs("sums", losses=5, wins=2, right=60), Verdict.HOLD, "5 are allowed"),
+        (pairs("sums", losses=5, wins=2, right=60), Verdict.HOLD, "a loss of 5 is allowed"),
         (pairs("sums", right=8), Verdict.HOLD, "points are lost (0 lost"),
         (pairs("sums", right=90) + pairs("words", losses=12), Verdict.ROLL_BACK, "words (12 lost, 0 won)"),
         (pairs("sums", wrong=90), Verdict.NOT_MEASURED, "0 to 0 right of 90"),

@@ -94,7 +94,7 @@ def page(told: Json, path: Sequence[float]) -> str:
         "<h2>Difference, in points of 100</h2>",
         _forest(told["differences"] + [one | {"domain": f"suite: {one['domain']}"} for one in told["suite"]]),
         "<h2>Right answers, of 100</h2>",
-        bar_chart(_bars(told), "of 100 right (baseline, then tuned)"),
+        bar_chart(_bars(told), "of 100 right (dark: baseline, light: tuned)"),
         "<h2>Evidence that the tuned model is better, in powers of ten</h2>",
         line_under_limit(*_thinned(path), "powers of ten"),
         "<h2>What it takes</h2>",
@@ -133,7 +133,10 @@ def _bars(told: Json) -> list[Bar]:
     for one in told["differences"]:
         if one["difference"] is not None:
             name = f"{one['domain'][:8]} {one['level'] or ''}"
-            found += [Bar(name, 100 * one["baseline"]), Bar("tuned", 100 * one["tuned"])]
+            found += [
+                Bar(name, 100 * one["baseline"]),
+                Bar("tuned", 100 * one["tuned"], 100 * one["tuned"]),
+            ]  # light: all of it
     return found
 
 
@@ -168,7 +171,8 @@ def _forest(rows: Sequence[Json]) -> str:
 
 def _thinned(path: Sequence[float]) -> tuple[list[str], list[float], list[float]]:
     every = max(1, len(path) // 100)
-    kept = [(number, max(0.0, value)) for number, value in enumerate(path, start=1) if number % every == 0]
+    kept = [(number, max(0.0, value)) for number, value in enumerate(path, start=1)]
+    kept = [*kept[every - 1 : -1 : every], *kept[-1:]]
     return [str(number) for number, _ in kept], [value for _, value in kept], [2.0] * len(kept)
 
 

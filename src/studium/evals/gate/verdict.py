@@ -166,7 +166,7 @@ def _on_suite(suite: Sequence[Pair] | None, limits: Limits) -> Decision:
     says = (
         f"on the frozen suite {bound} ({counted.tally.losses} lost, "
         f"{counted.tally.gains} won, {counted.unscored} not scored of {len(suite)}); "
-        f"{100 * limits.margin:g} are allowed"
+        f"a loss of {100 * limits.margin:g} is allowed"
     )
     return Decision(Verdict.PROMOTE if allowed else Verdict.HOLD, (says,), lost_most=most)
 
