@@ -133,6 +133,7 @@ class FakeRoster:
 @dataclass
 class FakeLog:
     trouble: str = ""
+    rows_dropped: int = 0
     records: list[RequestRecord] = field(default_factory=list)
     logged: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -59,6 +59,7 @@ async def test_every_request_is_logged_once_and_probes_are_not(caller, house):
 
 async def test_metrics_count_requests_answers_members_and_memory(caller, house):
     house.fleet.loaded.append("adder-model")
+    house.store.rows_dropped = 3
     await caller.chat()
     async with caller.get("/no/such/path"):
         pass
@@ -67,6 +68,7 @@ async def test_metrics_count_requests_answers_members_and_memory(caller, house):
     assert 'studium_requests_total{route="/v1/chat/completions",status="200"} 1.0' in text
     assert 'studium_requests_total{route="other",status="404"} 1.0' in text
     assert 'studium_members_total{student="sorter",fate="failed"} 1.0' in text
+    assert "studium_store_rows_dropped 3" in text
     assert 'studium_model_resident_bytes{model="adder-model"} 10000000' in text
     assert 'studium_answer_seconds_bucket{complexity="medium",strategy="committee",le="0.25"} 1' in text
 

@@ -59,6 +59,9 @@ class RequestLog(Protocol):
     @property
     def trouble(self) -> str: ...
 
+    @property
+    def rows_dropped(self) -> int: ...
+
     def log_request(self, record: RequestRecord) -> None: ...
 
 
@@ -139,6 +142,10 @@ class Meters:
             "studium_model_degraded",
             "1 where a model gets fewer known problems right than it did.",
             ("model",),
+        )
+        self.rows_dropped = metrics.gauge(
+            "studium_store_rows_dropped",
+            "Rows given up since this process began: the disk refused them for too long.",
         )
         self.process_bytes = metrics.gauge(
             "process_resident_memory_bytes", "Memory of this process, without its workers."

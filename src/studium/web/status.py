@@ -61,6 +61,7 @@ def _read_health(reception: Reception) -> None:
 
 async def _read_memory(reception: Reception) -> None:
     meters = reception.meters
+    meters.rows_dropped.set(reception.house.store.rows_dropped)
     meters.process_bytes.set(psutil.Process().memory_info().rss)
     meters.resident_bytes.clear()
     try:
