@@ -10,7 +10,7 @@ says why. The transcript comes with each request, so a conversation goes on with
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -264,6 +264,22 @@ class Routing:
             known = (student, identity(student))
             self._identities[student.model.name + "\0" + student.name] = known
         return known[1]
+
+
+class Present(Mapping[str, Student]):
+    """The students of a routing by name, as they stand whenever it is read: for who begins something long."""
+
+    def __init__(self, routing: Routing) -> None:
+        self._routing = routing
+
+    def __getitem__(self, name: str) -> Student:
+        return self._routing.team.students[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._routing.team.students)
+
+    def __len__(self) -> int:
+        return len(self._routing.team.students)
 
 
 def holders_of(students: Mapping[str, Student], roles: Mapping[str, str]) -> dict[str, Student]:
