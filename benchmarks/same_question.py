@@ -112,6 +112,11 @@ What are the symptoms of influenza? | What are the causes of influenza?
 How do I delete a branch in git? | How do I create a branch in git?
 What makes bread rise? | What makes bread fall?
 """
+# Words that stand in for each other, and some that do not, for the scale; neither decides anything.
+ALIKE = (
+    "kids/children colour/color movie/film fix/repair begin/start buy/purchase photo/picture phone/telephone"
+)
+UNLIKE = "legal/illegal safe/unsafe buy/sell husband/wife january/february fix/break wine/coffee"
 LOOSE, USUAL, STRICT = 0.8, 0.9, 0.97
 # The rule before: half-way between 1 and the nearest of these in whole, long sentences.
 _LONG = (
@@ -184,6 +189,14 @@ async def rules(embed: Embed) -> dict[str, Rule]:
     }
 
 
+async def _scale(embed: Embed, what: str, pairs: str) -> str:
+    split = [tuple(pair.split("/")) for pair in pairs.split()]
+    found = [(similarity(await embed(one), await embed(other)), one, other) for one, other in split]
+    return f"words {what}: " + ", ".join(
+        f"{one} and {other} {cosine:.2f}" for cosine, one, other in sorted(found)
+    )
+
+
 def _same_order(one: str, other: str) -> bool:
     """Say whether the words that both hold come as often and in the same order in both."""
     ones, others = words_of(one), words_of(other)
@@ -223,6 +236,11 @@ async def _measure() -> Report:
             )
             notes += [f"not taken: {one!r} for {other!r}" for one, other in same if (one, other) not in hits]
             notes += [f"taken: {one!r} for {other!r}" for one, other in hits]
+    notes += [await _scale(embed, what, pairs) for what, pairs in (("alike", ALIKE), ("unlike", UNLIKE))]
+    for pair in ((one, other) for one, other in [*near, *same] if "eggs" in one or "repair" in other):
+        notes.append(
+            f"{similarity(await embed(pair[0]), await embed(pair[1])):.2f}: {pair[0]!r} and {pair[1]!r}"
+        )
     cosines = sorted([similarity(await embed(one), await embed(other)) for one, other in near])
     notes.append(
         f"the nearest near pair has cosine {cosines[-1]:.4f}, the median one {cosines[len(cosines) // 2]:.3f}"
