@@ -82,7 +82,7 @@ def export(
                 "files": done.files,
                 "checks": done.parities,
                 "checked": done.checked,
-                "use": done.use,
+                "use": done.written.use,
             }
         )
         return
@@ -91,7 +91,7 @@ def export(
     )
     for line in done.checked:
         note(f"  {line}")
-    write(f"cd {done.folder}\n" + "".join(f"{line}\n" for line in done.use))
+    write(f"cd {done.folder}\n" + "".join(f"{line}\n" for line in done.written.use))
 
 
 def folder_of(name: str, workspace: Path) -> Path:

@@ -100,7 +100,7 @@ def test_a_file_that_answers_otherwise_is_noticed(adapter: Trained, tmp_path: Pa
     compared = reference.compare("llama.cpp", said, reference.bound_half(load("sprout")))
     assert not compared.equal
     assert reference.compare("itself", reference.said, 0.0) == Parity(
-        "itself", 3, sum(len(one.tokens) for one in reference.said), 0, 0, 0.0, 0.0
+        "itself", 3, sum(len(one.tokens) for one in reference.said), 0, 0, 0.0, 0.0, 0.0
     )
 
 

@@ -42,7 +42,7 @@ class Exported:
     files: Sequence[str]
     parities: Sequence[Parity]
     checked: Sequence[str]
-    use: Sequence[str]
+    written: Written
 
 
 def export(
@@ -50,9 +50,8 @@ def export(
 ) -> Exported:
     """Write `trained` in a form to `folder`, checked. Blocks; loads the model, and starts llama.cpp.
 
-    `manner` None: greedy. Raises BadRequest where the folder is taken,
-    ConfigurationError for a base that is missing or changed, ModelBroken where the export answers differently; then
-    nothing is left.
+    `manner` None: greedy. Raises BadRequest where the folder is taken, ConfigurationError for a base that is missing
+    or changed, ModelBroken where the export answers differently; then nothing is left.
     """
     check_place(folder, force=force)
     loaded = trained_model(trained)
@@ -64,7 +63,9 @@ def export(
     part.mkdir(parents=True)
     try:
         written = write_form(trained, form, loaded, manner, part)
-        parities = _checks(trained, form, written, loaded, part)
+        domains = [str(one.get("domain", "")) for one in trained.lineage.get("recipe", {}).get("data", ())]
+        reference = Reference(loaded, frozen_prompts(list(dict.fromkeys(domains)), PROBLEMS))
+        parities = compared(trained, written, part, reference)
         checked = [*(one.line() for one in parities), *_unchecked(form)]
         _refuse(parities)
         (part / "README.md").write_text(
@@ -78,11 +79,11 @@ def export(
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return Exported(folder, [*files, MANIFEST], parities, checked, written.use)
+    return Exported(folder, [*files, MANIFEST], parities, checked, written)
 
 
 def check_place(folder: Path, *, force: bool) -> None:
-    """Raise BadRequest where a folder is taken; with `force` only where it holds something else than an export."""
+    """Raise BadRequest where a folder is taken; with `force` only where it holds anything but an export."""
     if not folder.exists():
         return
     ours = folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))
@@ -95,11 +96,10 @@ def check_place(folder: Path, *, force: bool) -> None:
     )
 
 
-def _checks(trained: Trained, form: Form, written: Written, loaded: Loaded, part: Path) -> list[Parity]:
-    """Load what was written and hold its replies against the trained model's."""
-    domains = [str(one.get("domain", "")) for one in trained.lineage.get("recipe", {}).get("data", ())]
-    reference = Reference(loaded, frozen_prompts(list(dict.fromkeys(domains)), PROBLEMS))
-    if form.target in (Target.HF, Target.VLLM):
+def compared(trained: Trained, written: Written, part: Path, reference: Reference) -> list[Parity]:
+    """Load what was written, in every program there is here, and hold its replies against the trained model's."""
+    context = _context(reference.loaded)
+    if not (written.gguf or written.gguf_adapter):
         again = _pretrained(trained, written, part)
         return [reference.compare("transformers", replies_of(again, reference.ids), BOUND_FULL)]
     adapts = trained.kind is AdapterKind.ADAPTER
@@ -114,9 +114,7 @@ def _checks(trained: Trained, form: Form, written: Written, loaded: Loaded, part
         return [
             reference.compare(
                 "llama-server" if program else "llama.cpp, embedded",
-                served_replies(
-                    gguf, adapters, reference.texts(), context_tokens=_context(loaded), program=program
-                ),
+                served_replies(gguf, adapters, reference.texts(), context_tokens=context, program=program),
                 bound,
             )
             for program in programs

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from studium.domains.catalogue import domain, skills
@@ -44,7 +45,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How alike two models' replies are. `apart` is the largest difference of a token's log-probability.
+    """How alike two models' replies are: a token's log-probability differs by `apart` at most, by `mean` on average.
 
     `ties` replies parted where two tokens were equally likely within the bound; `different` parted otherwise.
     """
@@ -55,6 +56,7 @@ class Parity:
     ties: int
     different: int
     apart: float
+    mean: float
     bound: float
 
     @property
@@ -108,16 +110,16 @@ class Reference:
     def compare(self, by: str, replies: Sequence[Said], bound: float) -> Parity:
         """Hold another's replies against these."""
         ties = different = tokens = 0
-        apart = 0.0
+        found: list[float] = []
         for at, (mine, theirs) in enumerate(zip(self.said, replies, strict=True)):
             same = _equal_tokens(mine.tokens, theirs.tokens)
             tokens += same
-            gaps = (abs(a - b) for a, b in zip(mine.logprobs[:same], theirs.logprobs[:same], strict=True))
-            apart = max(apart, *gaps, 0.0)
+            found += [abs(a - b) for a, b in zip(mine.logprobs[:same], theirs.logprobs[:same], strict=True)]
             if same < max(len(mine.tokens), len(theirs.tokens)):
                 tie = self._loss_of(at, same, theirs) <= 2 * bound
                 ties, different = ties + tie, different + (not tie)
-        return Parity(by, len(self.prompts), tokens, ties, different, apart, bound)
+        apart, mean = max(found, default=0.0), fmean(found) if found else 0.0
+        return Parity(by, len(self.prompts), tokens, ties, different, apart, mean, bound)
 
     def _loss_of(self, at: int, place: int, theirs: Said) -> float:
         """Return how much less likely the other's token at a place is to this model than its own, in nats."""
