@@ -11,6 +11,7 @@ from studium.cli import (
     adapters,
     ask,
     bench,
+    bootstrap,
     cache,
     compare,
     compare_ensembles,
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("compare")(compare.compare)
+app.command("bootstrap")(bootstrap.bootstrap)
 app.command("compare-ensembles")(compare_ensembles.compare_ensembles)
 app.command("feedback")(feedback.feedback)
 app.command("doctor")(doctor.doctor)
