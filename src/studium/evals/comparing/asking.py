@@ -101,22 +101,26 @@ class _Asker:
         self, contest: Contest, sides: tuple[Contestant, Contestant], clock: Callable[[], float]
     ) -> None:
         self._contest, self._sides, self._clock = contest, sides, clock
-        self._kept = [{one.item for one in side.folder.answers() if not one.error} for side in sides]
+        self._said = tuple(_replies(side) for side in sides)
         self._todo = sum(
-            item.id not in held for item in (*contest.fresh, *contest.suite) for held in self._kept
+            self._open(item, index) for item in (*contest.fresh, *contest.suite) for index in (0, 1)
         )
         self._asked, self._began = 0, clock()
 
     async def ask(self, block: Sequence[Item], *, first: int) -> None:
         for index in (first, 1 - first):
-            left = [item for item in block if item.id not in self._kept[index]]
+            left = [item for item in block if self._open(item, index)]
             async for one in run(tries(left, 1, 0.0), self._sides[index].way):
                 self._sides[index].folder.append(one.graded)
-                self._kept[index].add(one.graded.item)
+                self._said[index][one.graded.item] = one.graded
                 self._asked += 1
 
+    def _open(self, item: Item, index: int) -> bool:
+        said = self._said[index].get(item.id)
+        return said is None or bool(said.error)
+
     def decision(self) -> Decision:
-        outcome = outcome_of(self._contest, *self._sides)
+        outcome = _outcome(self._contest, *self._said)
         return judge(outcome.pairs(outcome.fresh), None, self._contest.limits)
 
     def step(self, decision: Decision) -> Step:
@@ -131,8 +135,14 @@ def blocks(items: Sequence[Item]) -> list[Sequence[Item]]:
 
 def outcome_of(contest: Contest, champion: Contestant, challenger: Contestant) -> Outcome:
     """Return what both were asked so far; of the fresh problems, in the order they are asked."""
-    first = {one.item: one for one in champion.folder.answers()}
-    second = {one.item: one for one in challenger.folder.answers()}
+    return _outcome(contest, _replies(champion), _replies(challenger))
+
+
+def _replies(side: Contestant) -> dict[str, Graded]:
+    return {one.item: one for one in side.folder.answers()}
+
+
+def _outcome(contest: Contest, first: Mapping[str, Graded], second: Mapping[str, Graded]) -> Outcome:
     both = first.keys() & second.keys()
     return Outcome(
         first,
