@@ -1,6 +1,6 @@
 """When a model is held back, and when it is tried again."""
 
-from studium.errors import BadRequest, EngineDied, EngineTimeout, SpendingLimit
+from studium.errors import BadRequest, EngineDied, EngineTimeout, SpendingLimit, UnknownModel
 from studium.serve.breakers import TRIAL_S, Breakers, State, counts
 
 DIED = EngineDied("gone")
@@ -69,10 +69,6 @@ def test_a_trial_that_nobody_told_the_end_of_is_forgotten():
 
 
 def test_what_is_the_callers_fault_or_a_limits_or_a_busy_machines_does_not_count():
-    breakers = Breakers(clock=(clock := Clock()))
-    for _ in range(9):
-        clock.now += 1
-        breakers.failed("m", BadRequest("no"), clock.now)
-        breakers.failed("m", SpendingLimit("no"), clock.now)
-    assert breakers.admits("m") and not breakers.health()
+    assert not counts(BadRequest("no"), seated=True) and not counts(SpendingLimit("no"), seated=True)
+    assert counts(UnknownModel("its file is gone"), seated=False)
     assert counts(EngineTimeout("hung"), seated=True) and not counts(EngineTimeout("queue"), seated=False)

@@ -226,6 +226,17 @@ async def test_a_lost_champion_is_answered_for_by_the_one_before_and_the_answer_
         assert one.team.breakers.health()["a@v2"].errors == 3  # held back, it was not asked the fourth time
 
 
+async def test_a_champion_that_cannot_be_loaded_any_more_is_answered_for(tmp_path: Path):
+    unloadable = loses(Fault(FaultKind.CRASH_AT_LOAD))
+    async with house(tmp_path, {"a": says("old"), "b": says("b"), "v2": unloadable}) as one:
+        one.book.now["a"] = Route("a", "v2", number=2)
+        one.routing.open()  # as at a start: nobody has tried to load it
+        assert (await one.team.answer(ask())).text == "old"
+        one.book.now["a"] = Route("a", "v3", number=3)
+        await one.routing.refresh()
+        assert (await one.team.answer(ask())).text == "old"
+
+
 async def test_a_student_that_is_lost_alone_is_answered_for_by_another(tmp_path: Path):
     async with house(tmp_path, {"a": loses(Fault(FaultKind.REFUSE, times=9)), "b": says("b")}) as one:
         answer = await one.team.answer(ask())

@@ -24,7 +24,7 @@ from studium.fleet import Fleet
 from studium.records.messages import Ask, Message, Reply, Sampling
 from studium.records.models import ModelSpec, Student
 from studium.records.scheduling import Priority
-from studium.serve.breakers import Breakers, Health
+from studium.serve.breakers import Breakers, Health, counts
 from studium.serve.routing import Routing
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ class Carer:
             hung = EngineTimeout(f"{model} said nothing within {limit_s:g} s")
             self._breakers.failed(model, hung, began)
         except StudiumError as error:
-            if seated:
+            if counts(error, seated=seated):
                 self._breakers.failed(model, error, began)
         return None
 

@@ -81,9 +81,7 @@ class Breakers:
             )
 
     def failed(self, model: str, error: StudiumError, began: float) -> None:
-        """An ask that `began` at that time failed. What is the caller's fault, or a limit's, tells nothing."""
-        if not is_loss(error):
-            return
+        """An ask that `began` at that time failed, and it `counts`."""
         now = self._clock()
         known = self._known.get(model) or Health(model, wait_s=self._try_again_s)
         known = replace(known, errors=known.errors + 1, last_error=str(error))
@@ -106,11 +104,14 @@ class Breakers:
         return dict(self._known)
 
 
-def is_loss(error: StudiumError) -> bool:
-    """Say whether an error is the model's or its engine's, so that another may answer in its place."""
-    return not isinstance(error, CallerError | SpendingLimit)
+def is_loss(error: StudiumError, *, seated: bool) -> bool:
+    """Say whether an error is the model's or its engine's, so that another may answer in its place.
+
+    What the caller is told of a model that was loaded is his own affair; that it cannot be loaded is not.
+    """
+    return not isinstance(error, SpendingLimit) and not (seated and isinstance(error, CallerError))
 
 
 def counts(error: StudiumError, *, seated: bool) -> bool:
     """Say whether an error counts against the model: one that waited in vain for its seat met a busy machine."""
-    return is_loss(error) and (seated or not isinstance(error, EngineTimeout))
+    return is_loss(error, seated=seated) and (seated or not isinstance(error, EngineTimeout))

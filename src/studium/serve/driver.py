@@ -177,7 +177,8 @@ class Driver:
             heard = await self._try(one, live, spare=line[number + 1 :])
             tried.append((one, heard))
             passed_on = live is not None and heard.said
-            if not (heard.error and is_loss(heard.error)) or passed_on or self._limit_s(call) <= 0:
+            lost = heard.error is not None and is_loss(heard.error, seated=heard.seated)
+            if not lost or passed_on or self._limit_s(call) <= 0:
                 break
         if not tried:  # all are held back: better asked than refused
             tried.append((call, await self._try(call, live, spare=())))

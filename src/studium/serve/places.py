@@ -67,7 +67,8 @@ def seated(
         changes |= {"adapters": (*base.adapters, str(source.absolute()))}
     else:
         engine = base.engine if base.engine in ENGINES_OF_FILES else LLAMACPP
-        changes |= {"source": str(source.absolute()), "adapters": (), "engine": engine}
+        options = base.options if engine == base.engine else {}
+        changes |= {"source": str(source.absolute()), "adapters": (), "engine": engine, "options": options}
     measured = _scores(adapter)
     former = {name: share for name, share in holder.skills.items() if name not in measured}
     return replace(
