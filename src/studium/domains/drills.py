@@ -1,8 +1,10 @@
 """Three drills to train students on: long chains of small steps, each of which can be verified on its own.
 
-All count modulo 10, and a level is the number of steps, so that a student which knows short chains can be shown longer
-ones it has never seen. `chains` work left to right, `registers` run a program on two registers, `stacks` evaluate
-postfix notation. A step restates what it uses, and an expert's thought says what comes next.
+All count modulo 10. Levels 1 to 8 are so many steps of `+`, `-` and `*`; levels 11 to 18 are so many steps less ten of
+`@`, which is made up: a@b is a's partner among the digits, another one for odd b. Nothing but examples or trying says
+which, so a student that knows the first levels has 20 facts to learn. `chains` work left to right, `registers` run a
+program on two registers, `stacks` evaluate postfix notation. A step restates what it uses, and an expert's thought
+says what comes next.
 """
 
 import re
@@ -13,12 +15,25 @@ from typing import NamedTuple
 from studium.domains.exact import ExactDomain
 from studium.domains.protocol import Problem, Rule
 
-_OPERATIONS: dict[str, Callable[[int, int], int]] = {
-    "+": lambda a, b: (a + b) % 10,
-    "-": lambda a, b: (a - b) % 10,
-    "*": lambda a, b: (a * b) % 10,
-}
+Calculate = Callable[[int, str, int], int]
+"""Works one step out: (left digit, operation, right digit) -> digit."""
+
+MADE_UP_FROM = 10
+PARTNERS = tuple(tuple(Random(f"partners/{odd}").sample(range(10), 10)) for odd in (0, 1))
 _ANSWER = re.compile(r"\d")
+
+
+def calculate(one: int, operation: str, other: int) -> int:
+    """Return the right result of a step."""
+    match operation:
+        case "+":
+            return (one + other) % 10
+        case "-":
+            return (one - other) % 10
+        case "*":
+            return one * other % 10
+        case _:
+            return PARTNERS[other % 2][one]
 
 
 class Step(NamedTuple):
@@ -31,7 +46,7 @@ class Step(NamedTuple):
 class Drill(ExactDomain):
     """Base of the drills: a task is a short text, and its steps follow from it."""
 
-    levels = tuple(range(1, 9))
+    levels = (*range(1, 9), *range(11, 19))
     wrong_answers = 9.0
     rules: Sequence[Rule] = (
         Rule("modulo", "Every result is taken modulo 10."),
@@ -40,16 +55,17 @@ class Drill(ExactDomain):
     )
     task: re.Pattern[str]
 
-    def write(self, rng: Random, level: int) -> str:
-        """Return a task of `level` steps."""
+    def write(self, rng: Random, steps: int, operations: str) -> str:
+        """Return a task of so many steps of the operations."""
         raise NotImplementedError
 
-    def work(self, task: str) -> tuple[list[Step], str]:
-        """Return a task's steps, and its answer."""
+    def work(self, task: str, result: Calculate = calculate) -> tuple[list[Step], str]:
+        """Return a task's steps, and its answer. `result` is how somebody calculates who may be wrong."""
         raise NotImplementedError
 
     def make(self, rng: Random, level: int) -> Problem:
-        task = self.write(rng, level)
+        made_up = level > MADE_UP_FROM
+        task = self.write(rng, level - MADE_UP_FROM * made_up, "@" if made_up else "+-*")
         steps, answer = self.work(task)
         return Problem(
             domain=self.name,
@@ -96,20 +112,20 @@ class Chains(Drill):
     """A chain of operations on digits, from left to right: 7+9*8 is (7+9)*8."""
 
     name = "chains"
-    task = re.compile(r"\d([-+*]\d){1,12}")
+    task = re.compile(r"\d([-+*@]\d){1,12}")
 
-    def write(self, rng: Random, level: int) -> str:
+    def write(self, rng: Random, steps: int, operations: str) -> str:
         return str(rng.randrange(10)) + "".join(
-            f"{rng.choice('+-*')}{rng.randrange(10)}" for _ in range(level)
+            f"{rng.choice(operations)}{rng.randrange(10)}" for _ in range(steps)
         )
 
-    def work(self, task: str) -> tuple[list[Step], str]:
+    def work(self, task: str, result: Calculate = calculate) -> tuple[list[Step], str]:
         value, steps = int(task[0]), list[Step]()
         for at in range(1, len(task), 2):
             operation, operand = task[at], int(task[at + 1])
-            result = _OPERATIONS[operation](value, operand)
-            steps.append(Step(f"next {operation}{operand}", f"{value}{operation}{operand}={result}"))
-            value = result
+            found = result(value, operation, operand)
+            steps.append(Step(f"next {operation}{operand}", f"{value}{operation}{operand}={found}"))
+            value = found
         return steps, str(value)
 
 
@@ -117,18 +133,18 @@ class Registers(Drill):
     """A program on registers a and b: `a+b` adds b to a. A step gives the instruction and both registers after it."""
 
     name = "registers"
-    task = re.compile(r"a\db\d([,](a[-+*]b|b[-+*]a)){1,12}")
+    task = re.compile(r"a\db\d([,](a[-+*@]b|b[-+*@]a)){1,12}")
 
-    def write(self, rng: Random, level: int) -> str:
-        program = [rng.choice(("a{}b", "b{}a")).format(rng.choice("+-*")) for _ in range(level)]
+    def write(self, rng: Random, steps: int, operations: str) -> str:
+        program = [rng.choice(("a{}b", "b{}a")).format(rng.choice(operations)) for _ in range(steps)]
         return ",".join([f"a{rng.randrange(10)}b{rng.randrange(10)}", *program])
 
-    def work(self, task: str) -> tuple[list[Step], str]:
+    def work(self, task: str, result: Calculate = calculate) -> tuple[list[Step], str]:
         begin, *program = task.split(",")
         registers, steps = {"a": int(begin[1]), "b": int(begin[3])}, list[Step]()
         for target, operation, source in program:
             one, other = registers[target], registers[source]
-            registers[target] = _OPERATIONS[operation](one, other)
+            registers[target] = result(one, operation, other)
             text = f"{target}{operation}{source}:{one}{operation}{other}={registers[target]}"
             steps.append(
                 Step(f"next {target}{operation}{source}", f"{text} a{registers['a']}b{registers['b']}")
@@ -140,28 +156,28 @@ class Stacks(Drill):
     """Postfix notation: two digits are taken from the stack for every operation. A step gives the stack after it."""
 
     name = "stacks"
-    task = re.compile(r"[-+*\d]{3,40}")
+    task = re.compile(r"[-+*@\d]{3,40}")
 
-    def write(self, rng: Random, level: int) -> str:
-        tokens, height, left = [str(rng.randrange(10))], 1, level
+    def write(self, rng: Random, steps: int, operations: str) -> str:
+        tokens, height, left = [str(rng.randrange(10))], 1, steps
         while left or height > 1:
             pushes = height < 2 or (height < 4 and height <= left and rng.random() < 0.4)
             if pushes:
                 tokens.append(str(rng.randrange(10)))
                 height += 1
             else:
-                tokens.append(rng.choice("+-*"))
+                tokens.append(rng.choice(operations))
                 height, left = height - 1, max(0, left - 1)
         return "".join(tokens)
 
-    def work(self, task: str) -> tuple[list[Step], str]:
+    def work(self, task: str, result: Calculate = calculate) -> tuple[list[Step], str]:
         stack, steps = list[int](), list[Step]()
         for token in task:
             if token.isdigit():
                 stack.append(int(token))
                 continue
             other, one = stack.pop(), stack.pop()
-            stack.append(_OPERATIONS[token](one, other))
+            stack.append(result(one, token, other))
             text = f"{one}{token}{other}={stack[-1]} {''.join(map(str, stack))}"
             steps.append(Step(f"next {token}", text))
         return steps, str(stack[-1])
