@@ -129,6 +129,21 @@ def test_an_adapter_of_another_base_is_refused_by_hash_by_name_and_by_shape(regi
     assert registry.adapters() == []
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"lineage": {"seed": 2**70}}, "no JSON"),
+        ({"lineage": {"a": {1, 2}}}, "no JSON"),
+        ({"lineage": {"log": "x" * 2**20}}, "bytes"),
+        ({"base": "b" * 501}, "501 letters"),
+    ],
+)
+def test_a_lineage_that_cannot_be_kept_is_refused_before_anything_is_copied(registry, tmp_path, told, said):
+    with pytest.raises(BadRequest, match=said):
+        take_in(registry, tmp_path / "run", **told)
+    assert not (tmp_path / "ws" / "adapters").exists()
+
+
 def test_a_model_stands_by_itself_and_what_no_engine_loads_is_kept_but_never_serves(registry, tmp_path):
     whole = take_in(registry, model_folder(tmp_path / "whole"), "whole", kind=AdapterKind.MODEL)
     assert whole.serving_file == "model.gguf"

@@ -58,7 +58,8 @@ def listing(
 
     Example: studium adapters list --role sprout
     """
-    with _opened(config, workspace) as (registry, _, _):
+    with _opened(config, workspace) as (registry, roles, _):
+        _was_or_is(role, roles, registry)
         found = registry.adapters(role or "")
         serving = {one.champion for one in registry.routes().values()}
     if json:
@@ -232,7 +233,8 @@ def rollback(
 
     Example: studium adapters rollback sprout
     """
-    with _opened(config, workspace) as (registry, _, _):
+    with _opened(config, workspace) as (registry, roles, _):
+        _was_or_is(role, roles, registry)
         with _token(registry, dry_run=dry_run) as token:
             change = registry.rollback(role, actor=_user(), token=token, reason=reason)
         _tell(change, registry, dry_run=dry_run, as_json=json)
@@ -249,7 +251,8 @@ def history(
 
     Example: studium adapters history --role sprout
     """
-    with _opened(config, workspace) as (registry, _, _):
+    with _opened(config, workspace) as (registry, roles, _):
+        _was_or_is(role, roles, registry)
         changes, names = registry.history(role or ""), registry.names()
     if json:
         write_json(changes)
@@ -324,6 +327,14 @@ def _token(registry: "Registry", *, dry_run: bool) -> Iterator[int | None]:
         return
     with registry.lease(_user()) as token:
         yield token
+
+
+def _was_or_is(role: str | None, roles: Mapping[str, str], registry: "Registry") -> None:
+    """Raise BadRequest for a role that neither the roster nor the history has."""
+    from studium.registry import known_role
+
+    if role is not None:
+        known_role(role, {*roles, *registry.routes()})
 
 
 def _replayed(registry: "Registry", evidence_id: str) -> str:

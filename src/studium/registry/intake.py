@@ -11,13 +11,15 @@ from typing import NamedTuple
 
 import psutil
 
-from studium.errors import StoreUnavailable
-from studium.records.adapters import Adapter, AdapterKind, content_sha256
+from studium.errors import BadRequest, StoreUnavailable
+from studium.records.adapters import Adapter, AdapterKind, canonical, content_sha256
 from studium.records.models import ModelSpec
 from studium.registry.bases import check_base, check_changes
 from studium.registry.files import card_of, judge, sync_folder, take_copy, write_card
 
 ADAPTERS = "adapters"
+MAX_LINEAGE_BYTES = 1024 * 1024
+MAX_BASE_LETTERS = 500
 _INCOMING = ".incoming"
 
 
@@ -45,6 +47,7 @@ def staged(
 
     `draft` says what is known without looking. Blocks. Raises BadRequest, StoreUnavailable.
     """
+    _check_told(draft)
     _sweep(workspace)
     path = workspace / ADAPTERS / _INCOMING / f"{os.getpid()}-{uuid.uuid4().hex}"
     try:
@@ -63,6 +66,22 @@ def staged(
         ) from error
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_told(draft: Adapter) -> None:
+    """Raise BadRequest for a lineage that is no JSON of a sensible size: it may come with a folder from elsewhere."""
+    try:
+        size = len(canonical(draft.lineage))
+    except TypeError as error:
+        raise BadRequest(
+            f"the lineage is no JSON: {error}", expected="texts, numbers, lists, maps"
+        ) from error
+    if size > MAX_LINEAGE_BYTES or len(draft.base) > MAX_BASE_LETTERS:
+        raise BadRequest(
+            f"the lineage has {size:,} bytes, the base's name {len(draft.base):,} letters",
+            expected=f"{MAX_LINEAGE_BYTES:,} and {MAX_BASE_LETTERS} at most",
+            try_next="register the run's own folder",
+        )
 
 
 def _check_base(draft: Adapter, serving: Path | None, models: Mapping[str, ModelSpec]) -> None:
