@@ -1,6 +1,7 @@
 """The only wiring: from a configuration to a running Studium, and back to nothing left running."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -36,6 +37,8 @@ from studium.serve.refining import Refining
 from studium.serve.routing import RouteBook, Routing
 from studium.serve.team import Parts, Team
 from studium.store import Store, open_store
+
+log = logging.getLogger("studium.app")
 
 STORE_FILE = "state.db"
 SNAPSHOT_SECONDS = 60.0
@@ -101,6 +104,7 @@ async def open_studium(config: Config, engines: Mapping[str, Engine] | None = No
     history = await asyncio.to_thread(history_of, config, store, roster, fleet)
     cache = cache_of(config, store, roster, fleet)
     registry = Registry(store, config.workspace, roster.models)
+    await asyncio.to_thread(_settle_foundational, config, registry)
     routing = routing_of(config, roster, fleet, registry)
     routing.changed.append(history.stands)
     breakers = Breakers(errors=config.health.errors, try_again_s=config.health.try_again_s)
@@ -461,6 +465,19 @@ def terms_of(student: Student, config: Config) -> Terms:
         return Terms()
     source = f"engines.{student.model.engine}.training_use: {declared.training_use}"
     return Terms(declared.licence, declared.training_use == "allowed", source)
+
+
+def _settle_foundational(config: Config, registry: Registry) -> None:
+    """Let the foundational adapter serve where it lies in the workspace and nothing was decided about its role yet."""
+    if not (config.workspace / "adapters" / "foundational").is_dir():
+        return
+    from studium.manage import bootstrap
+
+    try:
+        if bootstrap.held(config) and (done := bootstrap.settle(config.workspace, registry)):
+            log.info(done)
+    except StudiumError as error:
+        log.warning("the foundational adapter does not serve: %s", error)
 
 
 async def _watch_hardware(store: Store) -> None:

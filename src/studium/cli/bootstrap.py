@@ -155,12 +155,12 @@ def _told(says: str, following: list[str], evidence: str = "") -> Json:
 
 def _check_role(given: "Config") -> None:
     """Raise ConfigurationError where the role is not held by the student that is trained."""
-    from studium.manage.bootstrap import ROLE, STUDENT
+    from studium.manage.bootstrap import ROLE, STUDENT, held
 
-    held = given.roles.get(ROLE)
-    if held is None or held.student != STUDENT:
+    if not held(given):
+        holder = given.roles.get(ROLE)
         raise ConfigurationError(
-            f"the role {ROLE} is held by {held.student if held else 'nobody'}",
+            f"the role {ROLE} is held by {holder.student if holder else 'nobody'}",
             expected=f"{STUDENT}, which the foundational adapter changes",
             try_next=f"roles: {{{ROLE}: {{student: {STUDENT}}}}} with embedded_students: yes, in studium.yaml",
         )

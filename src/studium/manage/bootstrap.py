@@ -22,6 +22,7 @@ from typing import Any
 
 import orjson
 
+from studium.config import Config
 from studium.domains.answers import ABSTENTION
 from studium.domains.catalogue import domain
 from studium.domains.outside import outside_question
@@ -91,6 +92,12 @@ class Stand:
             "promote": self.active,
         }
         return [step for step, is_done in done.items() if not is_done]
+
+
+def held(config: Config) -> bool:
+    """Say whether the role is held by the student that the adapter changes."""
+    holder = config.roles.get(ROLE)
+    return holder is not None and holder.student == STUDENT
 
 
 def stand_of(workspace: Path, registry: Registry | None) -> Stand:
