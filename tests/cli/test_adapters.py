@@ -131,30 +131,30 @@ def test_evidence_that_says_hold_or_was_changed_promotes_nobody(folder, run, tol
     assert [one["action"] for one in told("history")] == ["register"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "said"),
-    [
-        (("promote", BASE, "my-run"), 4, "a promotion needs evidence"),
-        (("promote", BASE, "my-run", "--force"), 4, "forcing needs a reason"),
-        (("promote", BASE, "my-run", "--force", "--evidence", "x"), 4, "both --evidence and --force"),
-        (("promote", BASE, "my-rnu", "--force", "--reason", "x"), 4, "did you mean 'my-run'?"),
-        (("promote", "sprot", "my-run", "--force", "--reason", "x"), 4, "did you mean 'sprout'?"),
-        (("promote", BASE, "my-run", "--evidence", "0" * 64), 4, "there is no evidence"),
-        (("rollback", BASE), 4, "nothing before that"),
-        (("rollback", "../x"), 4, "there is no role '../x'"),
-        (("list", "--role", "sprot"), 4, "did you mean 'sprout'?"),
-        (("history", "--role", "sprot"), 4, "did you mean 'sprout'?"),
-        (("register", "no-such-run", "--role", BASE), 4, "neither a run nor a folder"),
-        (("register", "my-run", "--role", "sprot"), 4, "did you mean 'sprout'?"),
-        (("register", "my-run", "--role", BASE, "--name", "../up"), 4, "is no name for an adapter"),
-        (("register", "my-run", "--role", BASE, "--base", "abacus"), 4, "is not the one this was trained on"),
-    ],
-)
-def test_what_is_wrong_is_said_with_what_was_expected(folder, run, told, arguments, status, said):
+WRONG = [
+    (("promote", BASE, "my-run"), 4, "a promotion needs evidence"),
+    (("promote", BASE, "my-run", "--force"), 4, "forcing needs a reason"),
+    (("promote", BASE, "my-run", "--force", "--evidence", "x"), 4, "both --evidence and --force"),
+    (("promote", BASE, "my-rnu", "--force", "--reason", "x"), 4, "did you mean 'my-run'?"),
+    (("promote", "sprot", "my-run", "--force", "--reason", "x"), 4, "did you mean 'sprout'?"),
+    (("promote", BASE, "my-run", "--evidence", "0" * 64), 4, "there is no evidence"),
+    (("rollback", BASE), 4, "nothing before that"),
+    (("rollback", "../x"), 4, "there is no role '../x'"),
+    (("list", "--role", "sprot"), 4, "did you mean 'sprout'?"),
+    (("history", "--role", "sprot"), 4, "did you mean 'sprout'?"),
+    (("register", "no-such-run", "--role", BASE), 4, "neither a run nor a folder"),
+    (("register", "my-run", "--role", "sprot"), 4, "did you mean 'sprout'?"),
+    (("register", "my-run", "--role", BASE, "--name", "../up"), 4, "is no name for an adapter"),
+    (("register", "my-run", "--role", BASE, "--base", "abacus"), 4, "is not the one this was trained on"),
+]
+
+
+def test_what_is_wrong_is_said_with_what_was_expected(folder, run, told):
     finished_run(folder)
     run("register", "my-run", "--role", BASE)
-    done = run(*arguments, expect=status)
-    assert said in done.err and "expected:" in done.err and "try:" in done.err
+    for arguments, status, said in WRONG:
+        done = run(*arguments, expect=status)
+        assert said in done.err and "expected:" in done.err and "try:" in done.err, arguments
     assert len(told("history")) == 1
 
 
