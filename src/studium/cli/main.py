@@ -21,6 +21,7 @@ from studium.cli import (
     evals,
     feedback,
     governor,
+    improve,
     intents,
     jobs,
     lease,
@@ -64,6 +65,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(improve.app, name="improve")
 app.add_typer(session.app, name="session")
 app.add_typer(intents.app, name="intents")
 app.add_typer(governor.app, name="governor")

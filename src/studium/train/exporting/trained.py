@@ -17,6 +17,8 @@ from studium.train.models import Loaded, load
 from studium.train.run_folder import RunFolder, State
 
 META = "adapter_meta.json"
+SCORES = "scores.json"
+"""In a run's folder: the shares of fresh problems its result gets right, by domain, where somebody measured them."""
 PEFT_WEIGHTS, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -81,6 +83,15 @@ def check_base(trained: Trained) -> None:
         )
 
 
+def _scores(run: RunFolder) -> dict[str, float]:
+    """Return the shares of fresh problems the result was measured to get right, by domain, where anybody noted them."""
+    try:
+        told = json.loads((run.path / SCORES).read_text(encoding="utf-8"))
+        return {str(name): float(share) for name, share in told.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
 def lineage_of(run: RunFolder) -> dict[str, Any]:
     """Return where a run's result comes from: recipe, data, versions, commit, and its best validation."""
     told = run.told()
@@ -97,6 +108,7 @@ def lineage_of(run: RunFolder) -> dict[str, Any]:
         "versions": told.get("versions", {}),
         "steps": status.step,
         "seconds": round(status.seconds, 1),
+        "scores": _scores(run),
         "validation": {} if best is None else {"step": best["step"], **best["validation"]},
     }
 

@@ -1,0 +1,45 @@
+"""What serves a role now, as a recipe of training names it."""
+
+from typing import TYPE_CHECKING
+
+from studium.errors import BadRequest
+from studium.records.adapters import AdapterKind
+from studium.registry import Registry, build_roster
+from studium.serve.routing import holders_of
+from studium.store import open_store
+
+if TYPE_CHECKING:
+    from studium.config import Config
+
+STORE_FILE = "state.db"
+
+
+def trainable(config: "Config", role: str) -> str:
+    """Return the name of the role's student where it serves itself, else the file of its champion's whole model.
+
+    Blocks for the store. Raises BadRequest where the champion is an adapter whose run, with the merged model, is gone.
+    """
+    students = build_roster(config).students
+    holder = holders_of(students, {name: one.student for name, one in config.roles.items()})[role]
+    path = config.workspace / STORE_FILE
+    if not path.is_file():
+        return holder.model.name
+    store = open_store(path)
+    try:
+        registry = Registry(store, config.workspace)
+        champion = registry.route(role).champion
+        if not champion:
+            return holder.model.name
+        adapter = registry.adapter(role, champion)
+        if adapter.kind is AdapterKind.MODEL:
+            return str(registry.serving_path(adapter).absolute())
+        merged = config.workspace / "runs" / str(adapter.lineage.get("run", "")) / "checkpoint" / "model.gguf"
+        if not adapter.lineage.get("run") or not merged.is_file():
+            raise BadRequest(
+                f"{role}/{adapter.name} is an adapter, and the merged model to go on from is not there",
+                expected=f"{merged}",
+                try_next=f"studium adapters rollback {role}, or keep the runs of what serves",
+            )
+        return str(merged.absolute())
+    finally:
+        store.close()

@@ -1,0 +1,60 @@
+"""The recipe of an improvement: fresh problems of the weak skill, and old skills in half of every batch.
+
+Old skills are replayed as fresh problems, each seen about once: some hundreds of the model's own replies, seen again
+and again, are learned by heart, and the skill behind them fades (measured: docs/decisions/0030). What the model
+declines is replayed in its own words.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from studium.manage.improve.weakest import Choice
+
+REPLAY_SHARE = 0.6
+BATCH = 32
+PACE_STEPS = 12
+LEAST_STEPS, MOST_STEPS = 50, 3000
+_RATE, _LORA_RATE, _LORA_RANK = 0.001, 0.003, 32
+
+
+def recipe(
+    choice: Choice, model: str, rehearsal: Path, *, seed: int, rows: int, lora: bool
+) -> dict[str, Any]:
+    """Return the recipe as plain data, without steps. `rows` problems at most; a domain may have fewer."""
+    old = [
+        {"domain": one.domain, "levels": list(one.levels), "rows": rows, "seed": seed}
+        for one in choice.kept
+        if one.levels
+    ]
+    told: dict[str, Any] = {
+        "model": model,
+        "seed": seed,
+        "data": [{"domain": choice.chosen.domain, "rows": rows, "seed": seed}],
+        "replay": {"share": REPLAY_SHARE, "data": [*old, {"file": str(rehearsal)}]},
+        "batch": BATCH,
+        "max_tokens": 512,
+        "optimiser": {"rate": _LORA_RATE if lora else _RATE, "warmup_steps": 20},
+    }
+    return told | ({"lora": {"rank": _LORA_RANK, "alpha": _LORA_RANK}} if lora else {})
+
+
+def for_pace(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe for the few steps that tell how long one takes."""
+    optimiser = {**told["optimiser"], "warmup_steps": PACE_STEPS // 3}
+    return {**told, "steps": PACE_STEPS, "optimiser": optimiser, "validation": {"every_steps": 0}}
+
+
+def with_steps(told: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """Return the recipe for so many steps, validated four times on the way; the best of these is kept."""
+    return {
+        **told,
+        "steps": steps,
+        "validation": {"every_steps": max(1, steps // 4), "problems": 100},
+    }
+
+
+def steps_within(seconds: float, seconds_a_step: float) -> int:
+    """Return how many steps fit; 0 where so few fit that nothing would be learnt."""
+    fit = int(seconds / seconds_a_step) if seconds_a_step > 0 else MOST_STEPS
+    return 0 if fit < LEAST_STEPS else min(fit, MOST_STEPS)
