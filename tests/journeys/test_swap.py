@@ -60,6 +60,11 @@ async def test_promoted_under_traffic_killed_and_rolled_back(tmp_path: Path):
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
         assert (await ask(48))[0]
+        async with http.get(f"{url}/api/rollouts") as response:
+            told = await response.json()
+        assert told["rollouts"] == [] and {"sprout", "sprout@v1"} <= told["health"].keys()
+        async with http.get(f"{url}/readyz") as response:
+            assert (await response.json())["models"]["sprout@v1"]["state"] == "closed"
 
         await change("rollback")
         assert (await ask(49))[1] is None
