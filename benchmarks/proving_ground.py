@@ -1,8 +1,9 @@
 """The proving ground: base -> SFT -> RLVR -> DPO on three drills, several seeds, against each stage alone and controls.
 
-`make proving-ground` runs all of it (under two hours on two cores; stopped, it goes on where it was). Hard is chains of
-six steps, of which the base solves none; old is what the base knew. A problem counts as solved only if every step is
-right. All problems measured on are on the fresh side of the split: nothing was trained on them or chosen by them.
+`make proving-ground` runs all of it (stopped, it goes on where it was). Hard is four steps of an operation the base has
+never seen, shown by somebody who gets some of it wrong; old is what the base knew. A problem counts as solved only if
+every step is right. All problems measured on are on the fresh side of the split: nothing was trained on them or chosen
+by them.
 """
 
 import argparse
@@ -211,7 +212,8 @@ def _rises(ladder: Sequence[Cell]) -> bool:
 
 def notes() -> list[str]:
     return [
-        "hard: six steps, every step right; old: three and four steps, every step right; sampled at temperature 1",
+        "hard: four steps of an operation the base never saw, every step right",
+        "old: three and four steps of what it knew, every step right; sampled at temperature 1",
         "pass_at_8: at least one of eight sampled replies all right; hard_answer: only the last line right",
         "means over seeds with a bootstrap interval over seeds; rungs rise where 95 % Wilson intervals do not touch",
     ]

@@ -102,7 +102,7 @@ class Study(Ground):
         path = self.folder / f"{choice.data}.jsonl"
         if not path.exists():
             path.write_text("".join(json.dumps(_line(row)) + "\n" for row in self._rows(choice)))
-        options = {"batch": 48, "steps": self.size.sft_steps, "rate": 2e-3, "optimiser": "adamw"}
+        options = {"batch": 48, "steps": self.size.sft_steps, "rate": 2e-3}
         thinks = choice.kind != "thoughtless"
         self._stage(
             name, "sft", self._start(choice), data=(Source(file=str(path), rows=0),), thinks=thinks, **options
