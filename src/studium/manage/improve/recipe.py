@@ -27,10 +27,12 @@ def recipe(
         for one in choice.kept
         if one.levels
     ]
+    # A level it gets nothing of is beyond what minutes can teach, unless it gets nothing of any.
+    weak = {"domain": choice.chosen.domain, "levels": list(choice.chosen.begun), "rows": rows, "seed": seed}
     told: dict[str, Any] = {
         "model": model,
         "seed": seed,
-        "data": [{"domain": choice.chosen.domain, "rows": rows, "seed": seed}],
+        "data": [weak],
         "replay": {"share": REPLAY_SHARE, "data": [*old, {"file": str(rehearsal)}]},
         "batch": BATCH,
         "max_tokens": 512,

@@ -7,14 +7,15 @@ from typing import Any
 ACCURACY, ALL = "accuracy", "all"
 ENOUGH = 0.95
 """Who gets so many right of a skill's fresh problems has no weakness there worth ten minutes."""
-ABLE = 0.2
+ABLE, SOME = 0.2, 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """How many of a domain's fresh problems were right, with its 95 % interval; shares of 1.
 
-    `levels` are those of which it gets a part right that is worth keeping (`ABLE`).
+    `levels` are those of which it gets a part right that is worth keeping (`ABLE`), `begun` those of which it gets
+    anything right.
     """
 
     domain: str
@@ -23,6 +24,7 @@ class Score:
     high: float
     scored: int
     levels: tuple[int, ...] = ()
+    begun: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,6 @@ class Choice:
 def scores_of(figures: Sequence[Mapping[str, Any]]) -> list[Score]:
     """Return the accuracy of each domain, all its levels together, of what `eval run --json` tells as figures."""
     told = [one for one in figures if one["metric"] == ACCURACY and one["value"] is not None]
-    able: dict[str, list[int]] = {}
-    for one in told:
-        if one["level"] is not None and one["value"] >= ABLE:
-            able.setdefault(one["domain"], []).append(one["level"])
     return [
         Score(
             one["domain"],
@@ -48,11 +46,17 @@ def scores_of(figures: Sequence[Mapping[str, Any]]) -> list[Score]:
             one["low"],
             one["high"],
             one["counted"],
-            tuple(sorted(able.get(one["domain"], ()))),
+            _levels(told, one["domain"], ABLE),
+            _levels(told, one["domain"], SOME),
         )
         for one in told
         if one["level"] is None and one["domain"] != ALL
     ]
+
+
+def _levels(told: Sequence[Mapping[str, Any]], domain: str, least: float) -> tuple[int, ...]:
+    of_domain = [one for one in told if one["domain"] == domain and one["level"] is not None]
+    return tuple(sorted(one["level"] for one in of_domain if one["value"] >= least))
 
 
 def weakest(scores: Sequence[Score], wanted: Sequence[str] = ()) -> Choice | None:
