@@ -1,6 +1,6 @@
 """Who may be asked: the students by name, the virtual models, and who plays which part."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -52,6 +52,7 @@ class Team:
         self.exposed = exposed
         self._told_identity = told_identity
         self._stand_ins = stand_ins or {}
+        self._line: dict[tuple[str, str, bool], tuple[Student, ...]] = {}
 
     @cached_property
     def identity(self) -> tuple[str, ...]:
@@ -84,17 +85,23 @@ class Team:
             else "see `studium students list` or GET /v1/models",
         )
 
-    def stand_ins(self, student: Student, *, alone: bool) -> list[Student]:
+    def stand_ins(self, student: Student, *, alone: bool) -> Sequence[Student]:
         """Return who answers in a student's place when its model is lost, the nearest first.
 
         Those who spoke in its role before; and where it is asked alone, another student, if there is one.
         """
-        found = list(self._stand_ins.get(student.model.name, ()))
-        if alone and not student.model.embeddings:
-            models = {student.model.name, *(one.model.name for one in found)}
-            others = [one for one in self.members() if one.model.name not in models]
-            found += sorted(others, key=lambda one: (-one.priority, -_rank(one), one.name))[:1]
-        return found
+        asked = (student.name, student.model.name, alone)
+        if asked not in self._line:
+            self._line[asked] = self._found_stand_ins(student, alone=alone)
+        return self._line[asked]
+
+    def _found_stand_ins(self, student: Student, *, alone: bool) -> tuple[Student, ...]:
+        found = self._stand_ins.get(student.model.name, ())
+        if not alone or student.model.embeddings:
+            return found
+        models = {student.model.name, *(one.model.name for one in found)}
+        others = [one for one in self.members() if one.model.name not in models]
+        return (*found, *sorted(others, key=lambda one: (-one.priority, -_rank(one), one.name))[:1])
 
     def playing(self, part: str) -> Student | None:
         """Return who plays a part of `Parts`; None where nobody was named."""
