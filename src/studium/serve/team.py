@@ -100,7 +100,8 @@ class Team:
         if not alone or student.model.embeddings:
             return found
         models = {student.model.name, *(one.model.name for one in found)}
-        others = [one for one in self.members() if one.model.name not in models]
+        able = [one for one in self.students.values() if not one.model.embeddings and not one.topics]
+        others = [one for one in able if one.model.name not in models]
         return (*found, *sorted(others, key=lambda one: (-one.priority, -_rank(one), one.name))[:1])
 
     def playing(self, part: str) -> Student | None:
