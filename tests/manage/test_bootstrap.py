@@ -18,6 +18,8 @@ from studium.train.bases import base_sha256
 from studium.train.config import Lora
 from studium.train.run_folder import State
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Any:

@@ -119,10 +119,16 @@ def folder_of(name: str, workspace: Path) -> Path:
 
 def _known(workspace: Path) -> Mapping[str, Path]:
     """Return what there is: ROLE/NAME for adapters, NAME for runs."""
-    metas = sorted((workspace / ADAPTERS).glob(f"*/*/{META}"))
-    runs = sorted((workspace / RUNS).glob("*/recipe.json"))
-    adapters = {f"{one.parent.parent.name}/{one.parent.name}": one.parent for one in metas}
-    return {one.parent.name: one.parent for one in runs} | adapters
+    from json import loads
+
+    found = {one.parent.name: one.parent for one in sorted((workspace / RUNS).glob("*/recipe.json"))}
+    for meta in sorted((workspace / ADAPTERS).glob(f"*/*/{META}")):
+        try:
+            role = str(loads(meta.read_text(encoding="utf-8"))["role"])
+        except (OSError, ValueError, KeyError, TypeError):
+            role = meta.parent.parent.name  # exporting tells what is wrong with it
+        found[f"{role}/{meta.parent.name}"] = meta.parent
+    return found
 
 
 def _manner(trained: "Trained", config: "Config", system: str | None) -> "Manner | None":
