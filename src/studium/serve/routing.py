@@ -82,6 +82,7 @@ class Routing:
         self._holders = holders_of(students, roles or {})
         self._known: dict[str, Route] = {}
         self._going: dict[str, asyncio.Task[None]] = {}
+        self._looking = asyncio.Lock()
         self.changed: list[Callable[[Sequence[Student], Sequence[Student]], None]] = []
         self.faults: dict[str, str] = {}
         self._teams: dict[frozenset[str], Team] = {}
@@ -139,7 +140,7 @@ class Routing:
             looks += 1
             try:
                 if looks % round(TRY_AGAIN_S / LOOK_S) == 0:
-                    for role in self.faults:
+                    for role in list(self.faults):
                         self._known.pop(role, None)
                 await self._look()
             except Exception:  # whoever serves goes on serving
@@ -161,14 +162,17 @@ class Routing:
     async def _look(self) -> None:
         if self._book is None:
             return
-        routes = await asyncio.to_thread(self._book.routes)
-        gone = {role: Route(role) for role in self._known.keys() - routes.keys()}
-        for role, route in {**routes, **gone}.items():
-            if role in self._holders and self._known.get(role, Route(role)) != route:
-                if former := self._going.get(role):
-                    former.cancel()
-                self._going[role] = asyncio.create_task(self._bring(role, route), name=f"route of {role}")
-            self._known[role] = route
+        async with self._looking:  # who reads later knows more
+            for role, route in (await asyncio.to_thread(self._book.routes)).items():
+                self._changed(role, route)
+
+    def _changed(self, role: str, route: Route) -> None:
+        """Begin to serve a route, if it is another one than before."""
+        if role in self._holders and self._known.get(role, Route(role)) != route:
+            if former := self._going.get(role):
+                former.cancel()
+            self._going[role] = asyncio.create_task(self._bring(role, route), name=f"route of {role}")
+        self._known[role] = route
 
     async def _bring(self, role: str, route: Route) -> None:
         """Make a role's champion and challenger ready, then seat them."""
@@ -185,6 +189,9 @@ class Routing:
             self.faults.pop(role, None)
         except StudiumError as error:
             self._fault(role, str(error))
+        except Exception as error:  # a mistake of ours: whoever serves goes on, and it is told
+            log.exception("bringing a route went wrong")
+            self._fault(role, repr(error))
         finally:
             if self._going.get(role) is asyncio.current_task():
                 del self._going[role]
