@@ -7,6 +7,9 @@ import pytest
 import yaml
 
 from studium.cli.main import run
+from studium.evals.folder import EvalFolder
+from studium.evals.grading import Said, grade
+from studium.evals.items import fresh_items
 from studium.train.recipe_file import read_told
 
 EVALUATE = ("eval", "run", "--model", "sprout", "--domain", "arithmetic", "--problems", "45", "--json")
@@ -53,6 +56,25 @@ def test_answers_count_as_somebody_rated_them_last(tmp_path: Path, capsys: pytes
     assert (weak["domain"], weak["kind"], weak["level"]) == ("arithmetic", "times", None)
     assert weak["now"] == {"asked": 1, "wrong": 1}
     assert "Answer: 54" in weak["examples"][0]["reply"]
+
+
+def test_a_role_is_its_student_and_its_adapters_taken_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    items = fresh_items(["sorting"], 8, 1)
+    for number, model in enumerate(("sprout", "sprout/sorter", "clerk")):
+        folder = EvalFolder(tmp_path / "runs", f"run-{number}")
+        folder.begin({"model": model})
+        for item in items:
+            folder.append(grade(item, 0, Said("Answer: none", 0.1)))
+    arguments = ("--least", "1", "--json", "--workspace", str(tmp_path))
+    assert run(["weakness", "--role", "sprout", *arguments]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["replies"] == 16
+    assert {one["model"] for one in told["weaknesses"]} == {"sprout"}
+    assert sum(one["now"]["asked"] for one in told["weaknesses"]) == 8
+    assert run(["weakness", "--model", "sprout", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["replies"] == 8
 
 
 def test_nothing_graded_is_said_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,6 +1,6 @@
 """`studium weakness`: where a model fails, how that changed, and the data that would help."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from studium.evals.weakness import Seen, Weakness
 
 Json = dict[str, Any]
-_HEAD = """# What {model} gets wrong, as training data: studium weakness --model {model} --recipe
+_HEAD = """# What {model} gets wrong, as training data (studium weakness --recipe)
 #   studium train check --config FILE --stage sft
 """
 
 
 def weakness(
-    model: Annotated[
-        str, typer.Option("--model", "--role", metavar="NAME", help="Only of this student, role or model.")
+    model: Annotated[str, typer.Option(metavar="NAME", help="Only of this student or model.")] = "",
+    role: Annotated[
+        str,
+        typer.Option(metavar="ROLE", help="Only of this role, its adapters taken together with its student."),
     ] = "",
     domain: Annotated[
         list[str] | None, typer.Option("--domain", metavar="NAME", help="Only of it; repeatable.")
@@ -44,7 +46,8 @@ def weakness(
     from studium.evals.weakness import COLUMNS, data_request, table, weaknesses
 
     given = settings(config, workspace)
-    seen = [one for one in _seen(given) if _is_of(one, model, domain or [])]
+    seen = _chosen(_seen(given), model, role, domain or [])
+    model = role or model
     if not seen:
         raise BadRequest(
             f"nothing graded{f' of {model}' if model else ''} was found in {given.workspace}",
@@ -85,10 +88,12 @@ def _seen(config: "Config") -> "list[Seen]":
     ]
 
 
-def _is_of(one: "Seen", model: str, domains: list[str]) -> bool:
-    """Say whether a reply counts; a role's adapters go by ROLE/NAME."""
-    of_model = not model or one.model == model or one.model.startswith(f"{model}/")
-    return of_model and (not domains or one.domain in domains)
+def _chosen(seen: "list[Seen]", model: str, role: str, domains: list[str]) -> "list[Seen]":
+    """Return the replies that count; of a role, those of its student and of its adapters (ROLE/NAME) as one's."""
+    found = [one for one in seen if not domains or one.domain in domains]
+    if role:
+        return [replace(one, model=role) for one in found if one.model.partition("/")[0] == role]
+    return [one for one in found if not model or one.model == model]
 
 
 def _recipe(model: str, seen: "list[Seen]", weak: "list[Weakness]") -> str:
@@ -99,7 +104,7 @@ def _recipe(model: str, seen: "list[Seen]", weak: "list[Weakness]") -> str:
     data = data_request(weak)
     if not model or not data:
         raise BadRequest(
-            "a recipe needs one model with a weakness in a domain that makes problems",
+            "a recipe needs one model or role with a weakness in a domain that makes problems",
             expected="--model NAME" if not model else "failures in a domain",
             try_next="studium weakness shows all there are; studium domains list the domains",
         )
