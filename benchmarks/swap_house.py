@@ -20,8 +20,8 @@ from studium.records.adapters import AdapterKind
 from studium.telemetry import configure_logging
 from studium.web.server import serve
 
-FIRST_TOKEN_S, TOKEN_S = 0.02, 0.01
-WORDS = "and so on it goes, word by word, until all is said"
+FIRST_TOKEN_S, TOKEN_S = 0.02, 0.02
+WORDS = "word by word"
 
 
 def script(name: str) -> ModelScript:

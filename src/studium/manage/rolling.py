@@ -61,6 +61,7 @@ def abort(store: Store, registry: Registry, role: str, *, actor: str, reason: st
 def promote(store: Store, registry: Registry, role: str, *, actor: str, at: float) -> Rollout:
     """Make a role's challenger the champion, where its traffic has earned that. Raises BadRequest where not yet."""
     rollout = going(store, role)
+    route = registry.route(role)
     decision = rollouts.word_on(rollout, seen_of(store, rollout))
     why = "; ".join(decision.reasons)
     if decision.verdict is not Verdict.PROMOTE:
@@ -69,7 +70,13 @@ def promote(store: Store, registry: Registry, role: str, *, actor: str, at: floa
             expected="a roll-out whose word is 'promote'",
             try_next=f"studium rollout status; or: studium adapters promote {role} NAME --force --reason '...'",
         )
-    carry_out(store, registry, rollout, Step(Act.PROMOTE, why), actor, at)
+    carry_out(store, registry, rollout, Step(Act.PROMOTE, why), route, actor=actor, at=at)
+    if registry.route(role).champion != rollout.challenger:
+        raise BadRequest(
+            f"somebody changed the route of {role} meanwhile",
+            expected="the route as it was looked at",
+            try_next="studium adapters state",
+        )
     return rollout
 
 

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from studium.errors import SpendingLimit, StudiumError
@@ -20,7 +21,7 @@ from studium.evals.gate.live import Side, Stream, judged
 from studium.fleet import Fleet, tokens_at_most
 from studium.manage import exposing, rollouts
 from studium.manage.rollouts import Act, Seen, Step
-from studium.records.adapters import Phase
+from studium.records.adapters import Phase, Route
 from studium.records.answers import Answer, Fate, MemberReply, Query
 from studium.records.grades import Rating
 from studium.records.messages import Ask, Reply
@@ -80,6 +81,7 @@ class Watch:
         self._now = now
         self._waiting: deque[_Heard] = deque(maxlen=MOST_WAITING)
         self._came = asyncio.Event()
+        self._looking = asyncio.Lock()
         self.watched: dict[int, Watched] = {}
         self.counts: Counter[str] = Counter()
 
@@ -99,10 +101,11 @@ class Watch:
 
     async def look(self) -> None:
         """Read what came, decide, and act: what `work` does every second."""
-        for rollout in await asyncio.to_thread(self._store.rollouts.rollouts, only_going=True):
-            watched = self.watched.setdefault(rollout.number, Watched(rollout))
-            await asyncio.to_thread(self._read, watched)
-            await self._act(watched)
+        async with self._looking:
+            for rollout in await asyncio.to_thread(self._store.rollouts.rollouts, only_going=True):
+                watched = self.watched.setdefault(rollout.number, Watched(rollout))
+                await asyncio.to_thread(self._read, watched)
+                await self._act(watched)
 
     async def catch_up(self) -> None:
         """Expose all that was handed over."""
@@ -232,40 +235,38 @@ class Watch:
         step = rollouts.next_step(route, watched.rollout, watched.told, autopromote=self._autopromote)
         watched.step = step
         if step.act not in (Act.NOTHING, Act.READY):
-            await asyncio.to_thread(
-                carry_out, self._store, self._registry, watched.rollout, step, ACTOR, self._now()
-            )
+            act = partial(carry_out, self._store, self._registry, watched.rollout, step, route)
+            await asyncio.to_thread(act, actor=ACTOR, at=self._now())
             log.info("roll-out of %s: %s, since %s", watched.rollout.role, step.act, step.why)
             await self._routing.refresh()
         if step.act in (Act.PROMOTE, Act.WITHDRAW, Act.OVER):
             self.watched.pop(watched.rollout.number, None)
 
 
-def carry_out(store: Store, registry: Registry, rollout: Rollout, step: Step, actor: str, at: float) -> None:
-    """Do what follows. Blocks for the disk. Raises LeaseLost, BadRequest where the route changed meanwhile."""
-    evidence = ""
+def carry_out(
+    store: Store, registry: Registry, rollout: Rollout, step: Step, route: Route, *, actor: str, at: float
+) -> None:
+    """Do what follows from a look at `route`; nothing where it was changed since, by another process say.
+
+    Blocks for the disk. Raises LeaseLost, StoreUnavailable, BadRequest where the adapter cannot serve any more.
+    """
+    evidence, role = "", rollout.role
     if step.act in (Act.PROMOTE, Act.WITHDRAW):
         sealed = rollouts.seal(rollout, list(store.rollouts.exposures(rollout.number)), at=at)
         registry.add_evidence(sealed)
         evidence = sealed.id
     if step.act is not Act.OVER:
         with registry.lease(actor) as token:
-            match step.act:
-                case Act.SHARE:
-                    registry.challenge(
-                        rollout.role, rollout.challenger, Phase.SHIFT, step.share,
-                        actor=actor, token=token, reason=step.why,
-                    )  # fmt: skip
-                    return
-                case Act.PROMOTE:
-                    registry.promote(
-                        rollout.role, rollout.challenger,
-                        evidence=evidence, actor=actor, token=token, reason=step.why,
-                    )  # fmt: skip
-                case _:
-                    registry.withdraw(
-                        rollout.role, actor=actor, token=token, reason=step.why, evidence=evidence
-                    )
+            if registry.route(role) != route:
+                return
+            signed: dict[str, Any] = {"actor": actor, "token": token, "reason": step.why}
+            if step.act is Act.SHARE:
+                registry.challenge(role, rollout.challenger, Phase.SHIFT, step.share, **signed)
+                return
+            if step.act is Act.PROMOTE:
+                registry.promote(role, rollout.challenger, evidence=evidence, **signed)
+            else:
+                registry.withdraw(role, evidence=evidence, **signed)
     store.rollouts.end(rollout.number, at=at, outcome=f"{step.act}: {step.why}", evidence=evidence)
 
 
