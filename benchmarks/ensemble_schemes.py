@@ -164,7 +164,7 @@ async def _measure(quick: bool) -> Report:
         got = await _measure_ways(budget, asked, part)
         rows += [_row(budget, way.name, part, got[way.name]) for way in asked]
         aims += _aims(budget, got[ADAPTIVE], got[EVERYONE])
-        notes += _losses(budget, part, got)
+        notes += [*_losses(budget, part, got), _without_loads(budget, got)]
         if budget == BUDGETS[0]:
             hindsight = best_of({one.name: got[one.name] for one in members})
             notes.append(f"best member in hindsight, chosen on the test itself: {hindsight}")
@@ -226,6 +226,16 @@ def _seconds_ratio(mine: Sequence[Outcome], theirs: Sequence[Outcome]) -> Interv
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
     return sum(one for one, _ in pairs) / sum(other for _, other in pairs)
+
+
+def _without_loads(budget: str, got: Mapping[str, Sequence[Outcome]]) -> str:
+    """Tell the mean of the questions that loaded nothing: adaptive loads one by one, everyone all at once."""
+    warm = {name: [one.seconds for one in got[name] if not one.loads] for name in (ADAPTIVE, EVERYONE)}
+    if not all(warm.values()):
+        return f"{budget}: every question of one way loaded a model"
+    mine, theirs = (1000 * fmean(warm[name]) for name in (ADAPTIVE, EVERYONE))
+    told = f"adaptive {mine:.1f} ms, everyone {theirs:.1f} ms, ratio {mine / theirs:.2f}"
+    return f"{budget}: questions that loaded nothing: {told}"
 
 
 def _losses(budget: str, items: Sequence[Item], got: Mapping[str, Sequence[Outcome]]) -> list[str]:
