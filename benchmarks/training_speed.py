@@ -168,7 +168,7 @@ def _aim(name: str, ratios: Sequence[float], least: float | None) -> Aim:
 def _measure(quick: bool) -> Report:
     rows: list[dict[str, Any]] = []
     aims: list[Aim] = []
-    number, steps = (1, 4) if quick else (5, 9)
+    number, steps = (1, 4) if quick else (3, 6)
     batch, each = 8, 8
     sizes = SIZES[:1] if quick else SIZES
     with tempfile.TemporaryDirectory(prefix="studium-speed-") as folder:

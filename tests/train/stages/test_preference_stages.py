@@ -97,35 +97,13 @@ def asked(row) -> list[dict]:
 
 
 @pytest.mark.parametrize("sft", [0.0, 0.2])
-def test_dpo_has_the_losses_and_weights_of_plain_trl(tmp_path, pairs, sft):
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+def test_dpo_has_the_losses_and_weights_of_plain_trl(tmp_path, sft):
+    from benchmarks.parity_trainers import dpo_and_trl
 
-    ours = dpo.run(dpo.Options(**settings(pairs), sft=sft), RunFolder(tmp_path / "ours"), lambda line: None)
-    by_id = {pair.row.id: pair for pair in read_pairs((Source(file=str(pairs)),))}
-    order = [by_id[one] for line in lines(tmp_path / "ours", "rows.jsonl") for one, _ in line["rows"]]
-    examples = [
-        {"prompt": asked(one.row), "chosen": said(one.chosen), "rejected": said(one.rejected)}
-        for one in order
-    ]
-    loaded = load("sprout")
-    terms = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, sft]} if sft else {}
-    plain = DPOTrainer(
-        loaded.model,
-        ref_model=load("sprout").model,
-        args=DPOConfig(**plain_settings(tmp_path / "plain"), **terms),
-        train_dataset=Dataset.from_list(examples),
-        processing_class=loaded.tokenizer,
-    )
-    plain.train()
-    told = [line for line in plain.state.log_history if "loss" in line]
-    mine = lines(tmp_path / "ours")
-    assert [line["loss"] for line in mine] == pytest.approx([one["loss"] for one in told], abs=1e-5)
-    assert [line["chosen_logprob"] for line in mine] == pytest.approx(
-        [one["logps/chosen"] for one in told], abs=1e-3
-    )
-    loaded.model.save_pretrained(tmp_path / "theirs")
-    assert apart(weights(ours.folder), weights(tmp_path / "theirs")) < 1e-5
+    found = dpo_and_trl(tmp_path, sft)
+    assert found.losses < 1e-5
+    assert found.chosen < 1e-3
+    assert found.weights < 1e-5
 
 
 def test_kto_has_the_losses_and_weights_of_plain_trl(tmp_path, pairs):

@@ -66,6 +66,11 @@ class LlamaCppSampler:
         self._renewed_at: int | None = None
         self._step = 0
 
+    @property
+    def worker_pid(self) -> int | None:
+        """The process that draws now, if there is one."""
+        return self._worker.pid if self._worker is not None else None
+
     def follow(self, step: int) -> None:
         self._step = step
         if self._renewed_at is None or step - self._renewed_at >= self._renew_every:
