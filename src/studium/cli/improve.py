@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from studium.manage.improve.folder import Improvement, Wanted
 
 Json = dict[str, Any]
+STORE_FILE = "state.db"
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -140,6 +141,47 @@ def show(
         write_json(_data(one))
     else:
         _show(one)
+
+
+@app.command("criteria")
+def criteria(
+    role: Annotated[str | None, typer.Option("--role", metavar="ROLE", help="Only this role.")] = None,
+    config: ConfigOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show whether each role's student should be trained again, criterion by criterion.
+
+    Example: studium improve criteria
+    """
+    from studium.manage.retraining import WORDS, criteria_of, due
+    from studium.registry import build_roster
+    from studium.store import open_store
+
+    given = settings(config, workspace)
+    roles = [_role(given, role, [])] if role else list(build_roster(given).students)
+    if not (given.workspace / STORE_FILE).is_file():
+        note("nobody was asked anything in this workspace yet")
+        roles = []
+    found = {}
+    if roles:
+        store = open_store(given.workspace / STORE_FILE)
+        try:
+            found = {name: criteria_of(given, store, name) for name in roles}
+        finally:
+            store.close()
+    if json:
+        write_json({name: {"due": due(one), "criteria": one} for name, one in found.items()})
+        return
+    if found:
+        write_table(
+            ("role", "criterion", "", "what was found"),
+            [(name, one.name, WORDS[one.holds], one.says) for name, each in found.items() for one in each],
+        )
+        for name, each in found.items():
+            if due(each):
+                write(f"{name} should be trained again: studium improve --role {name}\n")
+    note(f"by itself: improve.automatic is {'on' if given.improve.automatic else 'off'}")
 
 
 def _role(config: "Config", role: str | None, wanted: list[str]) -> str:

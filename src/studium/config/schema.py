@@ -307,6 +307,20 @@ class HealthConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ImproveConfig:
+    """When a running Studium trains a role's student again by itself, where `automatic` says that it may.
+
+    It looks every `check_s`; an improvement takes `minutes` at most. `min_new` grades since the last one are enough.
+    """
+
+    automatic: Annotated[bool, YesNo()] = False
+    check_s: Seconds = 3600.0
+    minutes: Annotated[float, Number(0.5, 10_000)] = 10.0
+    min_accuracy: Annotated[float, Number(0, 1)] = 0.8
+    min_new: Count = 200
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: Annotated[str, Choice(LOG_LEVELS)] = "info"
 
@@ -330,4 +344,5 @@ class Settings:
     roles: Mapping[str, RoleConfig] = field(default_factory=dict[str, RoleConfig])
     rollout: RolloutConfig = RolloutConfig()
     health: HealthConfig = HealthConfig()
+    improve: ImproveConfig = ImproveConfig()
     log: LogConfig = LogConfig()

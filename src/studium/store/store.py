@@ -19,6 +19,7 @@ from studium.store.database import open_database
 from studium.store.examples import ExampleLog
 from studium.store.grades import GradeLog
 from studium.store.jobs import JobLog
+from studium.store.learning import Standing, standing
 from studium.store.leases import Leases
 from studium.store.profiles import profile_row, read_profiles
 from studium.store.replies import ReplyLog
@@ -81,6 +82,10 @@ class Store:
         """Run a query of the tables in `schema` and return its rows as mappings."""
         with self._database.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def standing(self, student: str, *, window: int, since: float) -> Standing:
+        """Return what a student's newest `window` grades and runs say beside those before. Blocks for the disk."""
+        return standing(self._database, student, window=window, since=since)
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until everything queued is on disk; False where that did not happen in time."""

@@ -65,6 +65,7 @@ async def run(config: "Config") -> None:
     from studium.app import open_studium
     from studium.config import SERVER_FILE
     from studium.intents.channels import keep_channels
+    from studium.manage.retraining import retraining
     from studium.telemetry import configure_logging
     from studium.web.access import gate_of
     from studium.web.server import serve
@@ -80,7 +81,7 @@ async def run(config: "Config") -> None:
             serve(studium, hurry=hurry, intents=intents) as url,
         ):
             with _announced(config.workspace / SERVER_FILE, url):
-                async with tending(studium):  # what it begins finds this server
+                async with tending(studium), retraining(config, studium.store, list(studium.roster.students)):
                     typer.echo(banner(studium, url))
                     gc.freeze()  # nor is it looked through behind every question
                     gc.enable()
