@@ -1,9 +1,10 @@
 """Looks after the models in memory of a running Studium, so that trouble is met before a question meets it.
 
-Every few seconds: whose process is gone is loaded anew, and who has said nothing for a while says one token, after
-everybody who waits for an answer. Now and then one of them is asked a problem whose answer is known, always the same
-ones; who gets clearly fewer right than it used to is called degraded, which is told and changes no route. Models that
-cost money are never asked here. What the path of a question does about trouble stands in `serve.breakers`.
+Every few seconds: whose process is gone is loaded anew, and who was used says one token now and then, after everybody
+who waits for an answer; who is not used is let be, and may leave memory. From time to time one is asked a problem whose
+answer is known, always the same ones; who gets clearly fewer right than it used to is called degraded, which is told
+and changes no route. Models that cost money are never asked here. What the path of a question does about trouble stands
+in `serve.breakers`.
 """
 
 import asyncio
@@ -71,6 +72,7 @@ class Carer:
         self._is_paid = is_paid
         self._proved: dict[str, float] = {}
         self._seen: dict[str, _Seen] = defaultdict(_Seen)
+        self._replies: dict[tuple[str, str], int] = {}
         self.revived: int = 0
 
     async def work(self) -> None:
@@ -87,19 +89,26 @@ class Carer:
                 log.exception("looking after the models went wrong")
 
     async def probe(self) -> None:
-        """Load anew whose process is gone, and have those speak that were quiet for long."""
+        """Load anew whose process is gone, and have those say a token that were used since they last did.
+
+        What a server of its own, such as Ollama or one named by `url`, lets go of is that server's affair.
+        """
         alive = {one.model for one in await self._fleet.residences()}
         for student in self._residents():
-            model = student.model.name
+            model, now = student.model.name, time.monotonic()
             if model not in alive:
-                await self._revive(student)
-            elif time.monotonic() - self._proved.setdefault(model, time.monotonic()) >= QUIET_S:
-                self._proved[model] = time.monotonic()
+                ours = self._fleet.engines[student.model.engine].capabilities.places_models
+                if ours and "url" not in student.model.options:
+                    await self._revive(student)
+            elif now - self._proved.setdefault(model, now) >= QUIET_S and self._was_used(model, "proof"):
+                self._proved[model] = now
                 await self._say(student, Ask((Message("user", "1"),), sampling=Sampling(max_tokens=1)), SAY_S)
+                self._done(model, "proof")
 
     async def test_one(self) -> None:
         """Ask the model in memory that was tested least one problem whose answer is known."""
-        able = [one for one in self._residents() if _tested_on(one)]
+        used = [one for one in self._residents() if self._was_used(one.model.name, "problem")]
+        able = [one for one in used if _tested_on(one)]
         if not able:
             return
         student = min(able, key=lambda one: (self._seen[one.model.name].asked, one.name))
@@ -109,6 +118,7 @@ class Carer:
         problem = domain.make(Random(_SEED + seen.asked % WINDOW), level)
         seen.asked += 1
         said = await self._say(student, Ask((Message("user", problem.prompt),)), PROBLEM_S)
+        self._done(student.model.name, "problem")
         score = None if said is None else await asyncio.to_thread(domain.verify, problem, said)
         if score is None:
             return
@@ -133,6 +143,13 @@ class Carer:
             }
             for name, one in sorted(known.items())
         }
+
+    def _was_used(self, model: str, since: str) -> bool:
+        """Say whether a model has answered since it was last looked after so: who is not used is let be."""
+        return self._breakers.replies[model] > self._replies.get((model, since), 0)
+
+    def _done(self, model: str, what: str) -> None:
+        self._replies[model, what] = self._breakers.replies[model]
 
     def _residents(self) -> list[Student]:
         """Return one student for each model of the team, former champions and challengers included, in memory."""

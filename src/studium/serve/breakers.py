@@ -6,6 +6,7 @@ are one error; and the wait doubles each time the trial fails. In memory, and no
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -58,6 +59,7 @@ class Breakers:
         self._try_again_s = try_again_s
         self._clock = clock
         self._known: dict[str, Health] = {}
+        self.replies: Counter[str] = Counter()
 
     def admits(self, model: str) -> bool:
         """Say whether a model may be asked now; who is told so of a half open one is its trial."""
@@ -74,6 +76,7 @@ class Breakers:
 
     def replied(self, model: str) -> None:
         """A model gave a whole reply: all is well."""
+        self.replies[model] += 1
         known = self._known.get(model)
         if known is not None and (known.in_a_row or known.opened_at is not None):
             self._known[model] = replace(
