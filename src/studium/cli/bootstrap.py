@@ -40,7 +40,7 @@ def bootstrap(
     """Train the foundational adapter and let it serve the role `implementer`, once the gate says so.
 
     It teaches the student sprout sums of one and two digits, in about three minutes of one core, and goes on where it
-    was stopped. Ask it with --model implementer.
+    was stopped. Ask it with --student implementer.
 
     Exit status: 0 it serves, 10 rolled back, 11 held, 12 not measured, 130 stopped before its end.
 
@@ -81,7 +81,7 @@ def _carry_out(
     from studium.manage import bootstrap as steps
 
     if stand.active:
-        return 0, _told("it serves already", ["studium ask --model implementer 'What is 47 + 58?'"])
+        return 0, _told("it serves already", ["studium ask --student implementer 'What is 47 + 58?'"])
     if stand.adapter is None:
         told = steps.told_for(given.workspace)
         trained = steps.trained_within(
@@ -100,7 +100,7 @@ def _carry_out(
         return EXIT[evidence.verdict], _told(says, [f"studium compare --replay {evidence.id[:16]}"])
     says = f"{steps.NAME} was proven better and serves the role {steps.ROLE}"
     following = [
-        f"studium ask --model {steps.ROLE} 'What is 47 + 58?'",
+        f"studium ask --student {steps.ROLE} 'What is 47 + 58?'",
         f"studium adapters rollback {steps.ROLE}",
     ]
     return 0, _told(says, following, evidence.id)
