@@ -13,9 +13,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 SHAPE = (16.0, 9.0)
 """Of the Beta mixture over the share of gains among differences, above a half. `benchmarks.gate` has others beside it:
@@ -62,6 +63,8 @@ def log_evidence(
     """
     if not -1.0 < margin < 1.0:
         raise ValueError(f"a margin of {margin} is none")
+    import numpy as np
+
     stakes, log_weights = _mixture(shape)
     outcomes = ((gains, 1.0), (losses, -1.0), (ties, 0.0))
     held_J = log_weights + sum(
@@ -74,6 +77,8 @@ def log_evidence(
 
 def mean_of(logs: Sequence[Any]) -> Any:
     """Return the logarithm of the mean of evidence given as logarithms: it is evidence against all claims at once."""
+    import numpy as np
+
     return np.logaddexp.reduce(list(logs), axis=0) - np.log(len(logs))
 
 
@@ -83,8 +88,11 @@ def odds(log: float) -> float:
 
 
 @cache
-def _mixture(shape: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+@cache
+def _mixture(shape: tuple[float, float]) -> "tuple[np.ndarray, np.ndarray]":
     """Return stakes between 0 and 1 and the logarithms of their weights, which sum to 1."""
+    import numpy as np
+
     stakes = (np.arange(_MIDPOINTS) + 0.5) / _MIDPOINTS
     alpha, beta = shape
     logs = (alpha - 1) * np.log1p(stakes) + (beta - 1) * np.log1p(-stakes)

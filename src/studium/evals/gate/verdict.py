@@ -8,13 +8,14 @@ nothing could be compared, or nobody got anything right, the word is "not measur
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from studium.evals.gate.betting import Tally, log_evidence, mean_of, odds
 from studium.evals.gate.bound import most_lost
 from studium.records.adapters import Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +190,14 @@ def _rights(counted: Tallied) -> str:
 class Paths(NamedTuple):
     """Natural logarithms of the evidence after every scored pair."""
 
-    better: np.ndarray
-    worse: np.ndarray
+    better: "np.ndarray"
+    worse: "np.ndarray"
 
 
 def paths_of(fresh: Sequence[Pair]) -> Paths:
     """Return how evidence went, pair by pair; pairs without scores are left out."""
+    import numpy as np
+
     scored = [one for one in fresh if one.champion is not None and one.challenger is not None]
     signs = np.array([np.sign((one.challenger or 0.0) - (one.champion or 0.0)) for one in scored])
     gains, losses = np.cumsum(signs > 0), np.cumsum(signs < 0)
@@ -211,7 +214,7 @@ def paths_of(fresh: Sequence[Pair]) -> Paths:
     return Paths(better, worse)
 
 
-def _first(path: np.ndarray, alpha: float) -> int | None:
+def _first(path: "np.ndarray", alpha: float) -> int | None:
     """Return the number of pairs after which a path first stood at 1/alpha."""
     reached = path >= -math.log(alpha)
     return int(reached.argmax()) + 1 if reached.any() else None
