@@ -3,6 +3,7 @@
 The llama.cpp worker and the server behind the HTTP sampler are real processes with the embedded student sprout.
 """
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarks.training_speed import Size, write_random_llama
 
 from studium.engines.llamacpp.process import WorkerSettings, start_worker
 from studium.train.config import Source
@@ -20,7 +22,7 @@ from studium.train.models import backend, load
 from studium.train.rl.asking import Asker
 from studium.train.rl.generating import GeneratingSampler
 from studium.train.rl.http_sampler import HttpSampler
-from studium.train.rl.llamacpp_sampler import LlamaCppSampler
+from studium.train.rl.llamacpp_sampler import LlamaCppSampler, aligned
 from studium.train.rl.options import Server
 from studium.train.rl.rollouts import line_ends
 from studium.train.rl.samplers import ModelSampler, Sampler
@@ -133,8 +135,33 @@ def test_tokens_are_as_frequent_as_the_policy_says(named: tuple[str, Sampler]):
     assert freedom >= 5 and statistic < freedom * (1 - spread + 3.09 * spread**0.5) ** 3
 
 
-def of_model(ids: list[int], prompt: int, temperature: float) -> list[float]:
-    model: Any = LOADED.model
+def test_tokens_that_llamacpp_tells_no_probability_of_are_not_known():
+    """It leaves out beginnings of characters: a model of random weights once seemed 0.2 away from itself."""
+    known = aligned([7, 200, 8, 8], [(7, -0.1), (8, -0.2), (8, -0.3)])
+    assert known[0] == -0.1 and math.isnan(known[1]) and known[2:] == [-0.2, -0.3]
+    doubtful = aligned([7, 8, 8], [(7, -0.1), (8, -0.2)])
+    assert doubtful[0] == -0.1 and all(map(math.isnan, doubtful[1:]))
+
+
+def test_a_worker_is_as_near_to_a_model_that_babbles_in_bytes(tmp_path: Path):
+    babbler = load(write_random_llama(Size("tiny", 64, 2, 2, 96), tmp_path / "model"))
+    sampler = LlamaCppSampler(babbler.model, babbler, tmp_path, server=Server(at_once=4, timeout_s=60))
+    (draws,) = sampler.draw([PROMPTS[0]], most_tokens=40, each=6, seed=3)
+    sampler.close()
+    gaps = [
+        abs(expected - told)
+        for draw in draws
+        for expected, told in zip(
+            of_model([*PROMPTS[0], *draw.tokens], len(PROMPTS[0]), 1.0, babbler.model),
+            draw.logprobs,
+            strict=True,
+        )
+        if not math.isnan(told)
+    ]
+    assert len(gaps) > 100 and max(gaps) < ROUNDING["llamacpp"]
+
+
+def of_model(ids: list[int], prompt: int, temperature: float, model: Any = LOADED.model) -> list[float]:
     with torch.no_grad():
         logprobs = (model(torch.tensor([ids])).logits[0] / temperature).log_softmax(-1)
     return [float(logprobs[at - 1, ids[at]]) for at in range(prompt, len(ids))]

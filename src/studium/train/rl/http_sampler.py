@@ -141,6 +141,9 @@ def _draw(answer: Any, ends: frozenset[int]) -> Draw:
         else:
             tokens = [int(one["id"]) for one in told["content"]]
             logprobs = [float(one["logprob"]) for one in told["content"]]
+            if answer["usage"]["completion_tokens"] != len(tokens):
+                # llama-server does not tell the beginning of a character: what it drew cannot be known.
+                raise ValueError("tokens are missing")
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as cause:
         raise _bad(answer, "a choice with token ids and log-probabilities") from cause
     return cut(tokens, logprobs, ends)

@@ -191,14 +191,37 @@ def _body(wanted: _Wanted, most_tokens: int, temperature: float, stop: Sequence[
 def _draw(answer: Any, ends: frozenset[int], temperature: float) -> Draw:
     try:
         tokens = [int(one) for one in answer["tokens"]]
-        told = [_logprob(one) for one in answer["completion_probabilities"]]
+        entries = [(int(one["id"]), _logprob(one)) for one in answer["completion_probabilities"]]
     except (KeyError, TypeError, ValueError) as cause:
         raise BadReply(
             f"{_NAME}: llama.cpp answered without tokens and their probabilities: {str(answer)[:300]}",
             expected="tokens and completion_probabilities",
             try_next="draws.sampler: own, or another version of llama.cpp",
         ) from cause
-    return cut(tokens, told, ends)
+    return cut(tokens, aligned(tokens, entries), ends)
+
+
+def aligned(tokens: Sequence[int], entries: Sequence[tuple[int, float]]) -> list[float]:
+    """Return each token's log-probability from the (id, log-probability) that were told, NaN where there is none.
+
+    llama.cpp leaves out tokens that are only the beginning of a character, and one that ends a stopping text. Which of
+    several equal tokens was left out cannot be known: where reading from the left and from the right differ, neither
+    is taken.
+    """
+    if len(tokens) == len(entries):
+        return [logprob for _, logprob in entries]
+    left = _matched(tokens, entries)
+    right = _matched(tokens[::-1], entries[::-1])[::-1]
+    return [one if one == other else UNKNOWN for one, other in zip(left, right, strict=True)]
+
+
+def _matched(tokens: Sequence[int], entries: Sequence[tuple[int, float]]) -> list[float]:
+    found, at = [], 0
+    for token in tokens:
+        there = at < len(entries) and entries[at][0] == token
+        found.append(entries[at][1] if there else UNKNOWN)
+        at += there
+    return found
 
 
 def _logprob(told: Mapping[str, Any]) -> float:
