@@ -49,7 +49,7 @@ class Book:
             lineage=lineage,
         )
 
-    def predecessors(self, role: str) -> list[str]:
+    def nearest_predecessors(self, role: str) -> list[str]:
         return self.former
 
 

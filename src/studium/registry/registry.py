@@ -48,6 +48,9 @@ class Head(NamedTuple):
     sha256: str
 
 
+_RECENT = 32
+
+
 class Registry:
     """What is registered in one workspace. Every call blocks for the disk; any thread, any process.
 
@@ -148,6 +151,12 @@ class Registry:
     def predecessors(self, role: str) -> list[str]:
         """Return the ids of the champions that rollbacks lead to, the nearest first; "" is the student itself."""
         return routes.predecessors(self.history(role))[::-1]
+
+    def nearest_predecessors(self, role: str) -> list[str]:
+        """Return the first of `predecessors` at a cost that a long history does not raise: they are told soonest."""
+        with self._book.look() as look:
+            recent = look.changes(role, newest=_RECENT)
+        return routes.predecessors(recent)[::-1] or self.predecessors(role)
 
     def add_evidence(self, evidence: Evidence) -> None:
         """Keep what the gate measured. Raises BadRequest where its id is not the hash of its body."""

@@ -37,7 +37,7 @@ class RouteBook(Protocol):
 
     def adapter(self, role: str, name_or_id: str) -> Adapter: ...
 
-    def predecessors(self, role: str) -> list[str]: ...
+    def nearest_predecessors(self, role: str) -> list[str]: ...
 
 
 Prepare = Callable[[Student, Student], Awaitable[None]]
@@ -225,7 +225,7 @@ class Routing:
         """Return the champion before, as a rollback would find it; None where that is the student itself."""
         if self._book is None or route.champion == OWN_STUDENT:
             return None
-        for former in self._book.predecessors(role):
+        for former in self._book.nearest_predecessors(role):
             try:
                 return self._student(role, former) if former != OWN_STUDENT else None
             except StudiumError:

@@ -93,11 +93,12 @@ class Turn:
         """Return every route that was ever changed, by role."""
         return {row["role"]: route_of(row) for row in self._rows(select(schema.routes))}
 
-    def changes(self, role: str = "") -> list[RouteChange]:
-        """Return the history, all or a role's, the oldest first."""
+    def changes(self, role: str = "", newest: int | None = None) -> list[RouteChange]:
+        """Return the history, all or a role's, the oldest first; with `newest` only so many, the newest."""
         table = schema.route_changes
-        query = select(table).order_by(table.c.number)
-        return [change_of(row) for row in self._rows(query.where(table.c.role == role) if role else query)]
+        query = select(table).order_by(table.c.number.desc()).limit(newest)
+        rows = self._rows(query.where(table.c.role == role) if role else query)
+        return [change_of(row) for row in reversed(rows)]
 
     def evidence(self, evidence_id: str) -> Evidence | None:
         """Return evidence by its id; None where there is none."""
