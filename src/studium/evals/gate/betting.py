@@ -88,7 +88,6 @@ def odds(log: float) -> float:
 
 
 @cache
-@cache
 def _mixture(shape: tuple[float, float]) -> "tuple[np.ndarray, np.ndarray]":
     """Return stakes between 0 and 1 and the logarithms of their weights, which sum to 1."""
     import numpy as np
