@@ -112,6 +112,7 @@ class Ground:
             reward="steps",
             steps=self.size.rlvr_steps,
             rate=1.5e-4,
+            validate_every=5,
             enough=ENOUGH,
             draws=Draws(each=8, most_tokens=STEP_TOKENS),
             **options,
@@ -144,7 +145,8 @@ class Ground:
             data=(Source(file=str(pairs), rows=0),),
             sft=1.0,
             steps=self.size.dpo_steps,
-            rate=3e-4,
+            rate=5e-4,
+            validate_every=20,
             allow=("length-bias",),
         )
 
@@ -190,6 +192,7 @@ class Ground:
         rate: float,
         batch: int = 32,
         warmup_steps: int = 5,
+        validate_every: int = 40,
         enough: float = 0.0,
         **options: Any,
     ) -> Any:
@@ -203,9 +206,7 @@ class Ground:
             max_tokens=REPLY_TOKENS,
             optimiser=Optimiser(rate=rate, warmup_steps=warmup_steps),
             replay=Replay(REPLAYED, (old,)),
-            validation=Validation(
-                every_steps=5 if enough else 40, problems=200, data=kept_apart, enough=enough
-            ),
+            validation=Validation(every_steps=validate_every, problems=200, data=kept_apart, enough=enough),
             **options,
         )
 
