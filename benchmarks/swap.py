@@ -34,6 +34,9 @@ ROLE = "sprout"
 NAMES = ("v1", "v2", "v3", "v4")
 PER_SECOND = 50
 LIMIT_S = 20.0
+BURST = 6
+"""Requests at once just before a kill, so that streams are in flight when it comes."""
+
 RECOVER_S = 15.0
 SCRIPTED = f"""
 server: {{port: 0, concurrent_requests_per_key: 1000}}
@@ -214,6 +217,7 @@ async def killed(sizes: Sizes) -> dict[str, Any]:
     swaps: list[float] = []
     recovered: list[float | None] = []
     returned: list[float | None] = []
+    rng = Random(7)
     files = {"v1": EMBEDDED / f"{ROLE}.gguf", "v2": EMBEDDED / "tinker.gguf"}
     async with house(LLAMACPP, files) as one:
         for number in range(sizes.kills):
@@ -239,12 +243,14 @@ async def killed(sizes: Sizes) -> dict[str, Any]:
             pid = (await one.workers()).get(f"{ROLE}@{name}")
             if pid is None:
                 raise RuntimeError(f"{ROLE}@{name} has no worker to be killed")
+            burst = [asyncio.create_task(one.ask(each)) for each in range(BURST)]
+            await asyncio.sleep(rng.uniform(0.0, 0.06))
             os.kill(pid, signal.SIGKILL)
             at = time.monotonic()
             recovered.append(await _until(one, at, adapter=""))
             returned.append(await _until(one, at, adapter=f"{ROLE}/{name}"))
             until.set()
-            lost += await pouring
+            lost += [*await pouring, *await asyncio.gather(*burst)]
     return {
         "still": still, "swapped": swapped, "lost": lost,
         "swaps": swaps, "recovered": recovered, "returned": returned,
