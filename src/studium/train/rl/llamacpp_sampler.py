@@ -1,8 +1,8 @@
 """A sampler in a llama.cpp worker: the policy's weights as GGUF, asked with token ids over its own `/completion`.
 
-The file is written and a new worker started whenever weights are renewed: 0.07 s for a model of 0.4 M parameters. A
+The file is written and a new worker started whenever weights are renewed: 0.07 s for a model of 0.2 M parameters. A
 low-rank adapter is merged first. Log-probabilities are those of the distribution drawn from; keys and values are kept
-in 16 bits there, so they differ from the policy's in the third decimal. A worker that dies is replaced once a draw.
+in 16 bits there, so they differ a little from the policy's. A worker that dies is replaced once a draw.
 """
 
 from collections.abc import Mapping, Sequence

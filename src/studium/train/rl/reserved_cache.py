@@ -1,7 +1,7 @@
 """A key-value cache of transformers with room for every token to come: none is copied when the next one is added.
 
-transformers' own grows by concatenation: half of the time of drawing 64 replies from a model of 1 M parameters went
-into copies. What is computed is the same, bit for bit. Imports transformers; import it where replies are drawn.
+transformers' own grows by concatenation, which copies all of it for every token. What is computed is the same, bit for
+bit. Imports transformers; import it where replies are drawn.
 """
 
 from typing import Any
