@@ -112,7 +112,10 @@ class RunFolder:
                 "began": time.time(),
             }
             self._replace("recipe.json", told | provenance)
-        return self.state_file.exists()
+        goes_on = self.state_file.exists()
+        if not goes_on:
+            self.cut(0)  # of a try that ended before anything was saved
+        return goes_on
 
     @property
     def state_file(self) -> Path:

@@ -108,7 +108,8 @@ def test_dpo_has_the_losses_and_weights_of_plain_trl(tmp_path, sft):
 
 def test_kto_has_the_losses_and_weights_of_plain_trl(tmp_path, pairs):
     from datasets import Dataset
-    from trl import KTOConfig, KTOTrainer
+    from trl.trainer.kto_config import KTOConfig
+    from trl.trainer.kto_trainer import KTOTrainer
 
     ours = kto.run(kto.Options(**settings(pairs)), RunFolder(tmp_path / "ours"), lambda line: None)
     by_id = {
