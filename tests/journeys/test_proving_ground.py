@@ -1,4 +1,4 @@
-"""The proving ground, small: a base that fails at long chains is taught, rewarded, and shown its own mistakes."""
+"""The proving ground, small: a base is shown an operation with mistakes in it, rewarded, and shown its own mistakes."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from benchmarks.proving_cells import LADDER, RUNGS, Ground, Size
 from benchmarks.proving_ground import quiet
 
 quiet()
-size = Size(base_steps=400, sft_steps=150, rlvr_steps=50, dpo_steps=60, problems=100, traces=256, pairs_prompts=600)
+size = Size(base_steps=400, sft_steps=150, rlvr_steps=50, dpo_steps=40, problems=100, old_rows=2000, pairs_prompts=600)
 ground = Ground("chains", 1, Path(sys.argv[1]), size)
 found = {}
 for name in LADDER:
