@@ -30,7 +30,7 @@ help:
 	@echo "make format                      write the format that check wants"
 	@echo "make dev                         the environment with everything, training included"
 	@echo "make students                    train the embedded students from nothing"
-	@echo "make proving-ground              every training stage on three drills, in under two hours"
+	@echo "make proving-ground              every training stage on a drill that can be verified, five seeds"
 	@echo "make lock                        write the locked dependencies anew"
 	@echo "make clean                       remove environments and caches, not your workspace"
 

@@ -1,4 +1,4 @@
-"""The proving ground: base -> SFT -> RLVR -> DPO on three drills, several seeds, against each stage alone and controls.
+"""The proving ground: base -> SFT -> RLVR -> DPO on a drill, several seeds, against each stage alone and controls.
 
 `make proving-ground` runs all of it (stopped, it goes on where it was). Hard is four steps of an operation the base has
 never seen, shown by somebody who gets some of it wrong; old is what the base knew. A problem counts as solved only if
@@ -25,7 +25,9 @@ from benchmarks.report import BUILD, Aim, Report, emit, say
 from studium.evals.charts import Bar, bar_chart
 from studium.evals.intervals import Interval, bootstrap_mean, wilson
 
-DOMAINS = ("chains", "registers", "stacks")
+# Stacks have not been run yet; registers have too few problems of four steps (docs/decisions/0022).
+DOMAINS = ("chains",)
+CHOICES = ("chains", "stacks")
 SEEDS = (1, 2, 3, 4, 5)
 # What the ladder is compared with, on fewer seeds.
 OTHERS = tuple(name for name in RUNGS if name not in LADDER)
@@ -61,7 +63,7 @@ def main() -> int:
         "--quick", action="store_true", help="a tiny version of one domain, to see that it runs"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--domains", nargs="*", default=DOMAINS, choices=DOMAINS)
+    parser.add_argument("--domains", nargs="*", default=DOMAINS, choices=CHOICES)
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
     parser.add_argument(
         "--rungs", nargs="*", choices=list(RUNGS), help="default: the ladder, and the others on two seeds"
