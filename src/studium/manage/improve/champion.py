@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from studium.errors import BadRequest
 from studium.records.adapters import AdapterKind
-from studium.registry import Registry, build_roster
+from studium.records.models import Student
+from studium.registry import Registry, build_roster, ships_with_studium
 from studium.serve.routing import holders_of
 from studium.store import open_store
 
@@ -15,7 +16,7 @@ STORE_FILE = "state.db"
 
 
 def trainable(config: "Config", role: str) -> str:
-    """Return the name of the role's student where it serves itself, else the file of its champion's whole model.
+    """Return the role's student where it serves itself (an embedded one's name, else its file), or its champion's file.
 
     Blocks for the store. Raises BadRequest where the champion is an adapter whose run, with the merged model, is gone.
     """
@@ -23,13 +24,13 @@ def trainable(config: "Config", role: str) -> str:
     holder = holders_of(students, {name: one.student for name, one in config.roles.items()})[role]
     path = config.workspace / STORE_FILE
     if not path.is_file():
-        return holder.model.name
+        return _own(holder)
     store = open_store(path)
     try:
         registry = Registry(store, config.workspace)
         champion = registry.route(role).champion
         if not champion:
-            return holder.model.name
+            return _own(holder)
         adapter = registry.adapter(role, champion)
         if adapter.kind is AdapterKind.MODEL:
             return str(registry.serving_path(adapter).absolute())
@@ -43,3 +44,7 @@ def trainable(config: "Config", role: str) -> str:
         return str(merged.absolute())
     finally:
         store.close()
+
+
+def _own(holder: Student) -> str:
+    return holder.model.name if ships_with_studium(holder) else holder.model.source

@@ -188,7 +188,7 @@ class Loop:
             self._say(f"registering {self._it.wanted.role}/{self._it.name}")
             words = ("adapters", "register", run, "--role", self._it.wanted.role, "--name", self._it.name)
             # What stands on a champion has no base in the roster: it is registered whole.
-            whole = () if self._model == self._it.wanted.role else ("--merged",)
+            whole = ("--merged",) if "/" in self._model else ()
             return {"id": self._run(*words, *whole, otherwise=Ending.NOT_TRAINED).data["id"]}
 
         self._once("register", register)
