@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine, says
-from studium.errors import ConfigurationError, EngineDied, EngineTimeout
+from studium.errors import ConfigurationError, EngineDied, EngineRefused, EngineTimeout
 from studium.fleet import Fleet
 from studium.fleet.limits import Limits
 from studium.records.adapters import Adapter, AdapterKind, Phase, Route
@@ -237,21 +237,29 @@ async def test_a_champion_that_cannot_be_loaded_any_more_is_answered_for(tmp_pat
         assert (await one.team.answer(ask())).text == "old"
 
 
-async def test_a_student_that_is_lost_alone_is_answered_for_by_another(tmp_path: Path):
-    async with house(tmp_path, {"a": loses(Fault(FaultKind.REFUSE, times=9)), "b": says("b")}) as one:
-        answer = await one.team.answer(ask())
+async def test_a_role_whose_holder_is_lost_is_answered_for_by_another_student(tmp_path: Path):
+    scripts = {"a": loses(Fault(FaultKind.REFUSE, times=9)), "b": says("b")}
+    async with house(tmp_path, scripts, roles={"clerk": "a"}) as one:
+        answer = await one.team.answer(replace(ask(), model="clerk"))
         assert (answer.text, answer.chosen_model, answer.flags) == ("b", "b", ("stood_in",))
+
+
+async def test_a_student_asked_by_its_name_answers_itself_or_not_at_all(tmp_path: Path):
+    async with house(tmp_path, {"a": loses(Fault(FaultKind.REFUSE, times=9)), "b": says("b")}) as one:
+        with pytest.raises(EngineRefused):
+            await one.team.answer(ask())
 
 
 async def test_what_was_passed_on_is_never_followed_by_anothers_words(tmp_path: Path):
     half = ModelScript(
         default=("one two three",), fault=Fault(FaultKind.HALF_STREAM, after_tokens=2, times=9)
     )
-    async with house(tmp_path, {"a": half, "b": says("b")}) as one:
+    async with house(tmp_path, {"a": half, "b": says("b")}, roles={"clerk": "a"}) as one:
+        asked = replace(ask(), model="clerk")
         said: list[str] = []
         with pytest.raises(EngineDied):
-            async with aclosing(one.team.stream(ask())) as events:
+            async with aclosing(one.team.stream(asked)) as events:
                 async for event in events:
                     said += [event.text] if isinstance(event, Delta) else []
         assert "one" in "".join(said) and "b" not in "".join(said)
-        assert (await one.team.answer(ask())).text == "b"  # unheard, what was said is no bar
+        assert (await one.team.answer(asked)).text == "b"  # unheard, what was said is no bar

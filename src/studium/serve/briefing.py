@@ -154,7 +154,9 @@ class Briefing:
         kind = self._experience.kind(query.question, domain.name if recognised else "")
         alone = len(students) == 1 and forced == "single"
         others = team.refiners if alone else team.playing_parts
-        standing_in = team.stand_ins(students[0], alone=True) if len(students) == 1 else ()
+        standing_in = (
+            team.stand_ins(students[0], alone=query.model in team.roles) if len(students) == 1 else ()
+        )
         asked = {one.name: one for one in (*standing_in, *students, *others)}
         known = {name: self._experience.known(one, kind) for name, one in asked.items()}
         deadline = time.monotonic() + (query.timeout_s or limits.question_timeout_s)

@@ -124,7 +124,7 @@ class Ensemble:
             members=brief.students,
             bill=bill,
             breakers=self.breakers,
-            stand_ins=partial(team.stand_ins, alone=len(brief.students) == 1 and not brief.reserves),
+            stand_ins=partial(team.stand_ins, alone=query.model in team.roles),
         )
         passed_on = False
         async with aclosing(driver.run(strategy)) as events:

@@ -88,7 +88,8 @@ class Team:
     def stand_ins(self, student: Student, *, alone: bool) -> Sequence[Student]:
         """Return who answers in a student's place when its model is lost, the nearest first.
 
-        Those who spoke in its role before; and where it is asked alone, another student, if there is one.
+        Those who spoke in its role before; and where a further role is asked alone, which names a task and no model,
+        another student, if there is one. Who asks for a student by name gets that student or an error.
         """
         asked = (student.name, student.model.name, alone)
         if asked not in self._line:
