@@ -63,7 +63,7 @@ def test_an_improvement_that_was_killed_goes_on_and_ends_as_it_says(tmp_path: Pa
         standing = {one["role"]: one for one in told(workspace, "adapters", "state")}
         assert (standing["sprout"]["champion"] == "sprout-1") == promoted
         heard = told(workspace, "ask", "What is 7 + 5?", "--student", "sprout", "--no-cache")
-        assert ("sprout/sprout-1" in {one["adapter"] for one in heard["members"]}) == promoted
+        assert ("sprout/sprout-1" in {one.get("adapter") for one in heard["members"]}) == promoted
         assert not told(workspace, "adapters", "verify")["faults"]
         # On a machine at rest there is time for the training; on a busy one it says that there was not.
         assert report["ending"] in (Ending.PROMOTED, Ending.HELD, Ending.ROLLED_BACK, Ending.NOT_TRAINED), err
