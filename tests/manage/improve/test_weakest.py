@@ -69,6 +69,13 @@ def test_the_recipe_is_one_that_training_reads(tmp_path: Path):
             assert bool(read.lora.rank) == lora
 
 
+def test_a_domain_with_few_problems_gives_those_it_has(tmp_path: Path):
+    choice = weakest(scores_of([figure("chains", 0.1), figure("chains", 0.1, 1)]))
+    assert choice is not None
+    told = recipe(choice, "sprout", tmp_path / "own.jsonl", seed=1, rows=4096, lora=False)
+    assert 0 < told["data"][0]["rows"] < 4096
+
+
 def test_steps_fit_into_the_time_and_too_few_are_none():
     assert steps_within(100.0, 0.5) == 200
     assert steps_within(10.0, 0.5) == 0

@@ -5,15 +5,19 @@ and again, are learned by heart, and the skill behind them fades (measured: docs
 declines is replayed in its own words.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from studium.domains.protocol import Split
 from studium.manage.improve.weakest import Choice
+from studium.train.config import Source
+from studium.train.data import problems_of
 
 REPLAY_SHARE = 0.6
 BATCH = 32
 PACE_STEPS = 12
+VALIDATED = 100
 LEAST_STEPS, MOST_STEPS = 50, 3000
 _RATE, _LORA_RATE, _LORA_RANK = 0.001, 0.003, 32
 
@@ -21,19 +25,24 @@ _RATE, _LORA_RATE, _LORA_RANK = 0.001, 0.003, 32
 def recipe(
     choice: Choice, model: str, rehearsal: Path, *, seed: int, rows: int, lora: bool
 ) -> dict[str, Any]:
-    """Return the recipe as plain data, without steps. `rows` problems at most; a domain may have fewer."""
-    old = [
-        {"domain": one.domain, "levels": list(one.levels), "rows": rows, "seed": seed}
-        for one in choice.kept
-        if one.levels
-    ]
-    # A level it gets nothing of is beyond what minutes can teach, unless it gets nothing of any.
-    weak = {"domain": choice.chosen.domain, "levels": list(choice.chosen.begun), "rows": rows, "seed": seed}
+    """Return the recipe as plain data, without steps. `rows` problems of each domain, or those there are.
+
+    Of the weak skill the levels it gets something of are taught: another is beyond what minutes can teach, unless it
+    gets nothing of any.
+    """
+    weak = _fresh(choice.chosen.domain, choice.chosen.begun, rows, seed)
     told: dict[str, Any] = {
         "model": model,
         "seed": seed,
         "data": [weak],
-        "replay": {"share": REPLAY_SHARE, "data": [*old, {"file": str(rehearsal)}]},
+        "validation": {"problems": _there(weak, VALIDATED, Split.SCORING)},
+        "replay": {
+            "share": REPLAY_SHARE,
+            "data": [
+                *(_fresh(one.domain, one.levels, rows, seed) for one in choice.kept if one.levels),
+                {"file": str(rehearsal)},
+            ],
+        },
         "batch": BATCH,
         "max_tokens": 512,
         "optimiser": {"rate": _LORA_RATE if lora else _RATE, "warmup_steps": 20},
@@ -41,10 +50,26 @@ def recipe(
     return told | ({"lora": {"rank": _LORA_RANK, "alpha": _LORA_RANK}} if lora else {})
 
 
+def _fresh(domain: str, levels: Sequence[int], rows: int, seed: int) -> dict[str, Any]:
+    """Return a source of a domain's problems: so many, or as many different ones as it has."""
+    told: dict[str, Any] = {"domain": domain, "levels": list(levels), "seed": seed}
+    return told | {"rows": _there(told, rows, Split.TRAIN)}
+
+
+def _there(told: Mapping[str, Any], most: int, side: Split) -> int:
+    wanted = Source(domain=told["domain"], levels=tuple(told["levels"]), rows=most, seed=told["seed"])
+    return len(problems_of(wanted, side=side, scarce=True))
+
+
 def for_pace(told: Mapping[str, Any]) -> dict[str, Any]:
     """Return the recipe for the few steps that tell how long one takes."""
     optimiser = {**told["optimiser"], "warmup_steps": PACE_STEPS // 3}
-    return {**told, "steps": PACE_STEPS, "optimiser": optimiser, "validation": {"every_steps": 0}}
+    return {
+        **told,
+        "steps": PACE_STEPS,
+        "optimiser": optimiser,
+        "validation": {"every_steps": PACE_STEPS, "problems": 1},
+    }
 
 
 def with_steps(told: Mapping[str, Any], steps: int) -> dict[str, Any]:
@@ -52,7 +77,7 @@ def with_steps(told: Mapping[str, Any], steps: int) -> dict[str, Any]:
     return {
         **told,
         "steps": steps,
-        "validation": {"every_steps": max(1, steps // 4), "problems": 100},
+        "validation": {**told["validation"], "every_steps": max(1, steps // 4)},
     }
 
 

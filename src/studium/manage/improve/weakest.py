@@ -7,7 +7,7 @@ from typing import Any
 ACCURACY, ALL = "accuracy", "all"
 ENOUGH = 0.95
 """Who gets so many right of a skill's fresh problems has no weakness there worth ten minutes."""
-ABLE, SOME = 0.2, 0.005
+ABLE, SOME = 0.2, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Score:
     """How many of a domain's fresh problems were right, with its 95 % interval; shares of 1.
 
     `levels` are those of which it gets a part right that is worth keeping (`ABLE`), `begun` those of which it gets
-    anything right.
+    some right (`SOME`): one lucky answer of thirty is none.
     """
 
     domain: str
