@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from studium.domains.catalogue import recognise
 from studium.domains.protocol import Split, split
 from studium.train.config import Source
 from studium.train.data import rows_of
@@ -37,3 +38,10 @@ def test_a_domain_with_few_different_problems_gives_those_it_has():
     many = questions(["stacks"], 6000, seed=1)
     assert len(few) == 3
     assert 100 < len(many) < 6000
+
+
+def test_what_another_domain_could_have_asked_is_left_out():
+    asked = questions(["programs"], 600, seed=1)
+    found = {domain.name for one in asked if (domain := recognise(one.prompt))}
+    assert found == {"programs"}
+    assert len(asked) > 300

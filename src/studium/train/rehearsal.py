@@ -13,7 +13,7 @@ from typing import NamedTuple
 import orjson
 
 from studium.domains.answers import abstains
-from studium.domains.catalogue import trusted
+from studium.domains.catalogue import recognise, trusted
 from studium.domains.outside import outside_question
 from studium.domains.protocol import Problem, Split
 from studium.train.config import Source
@@ -45,7 +45,8 @@ class Rehearsed(NamedTuple):
 def questions(domains: Sequence[str], rows: int, seed: int) -> list[Question]:
     """Return `rows` questions of each domain (or of OUTSIDE), one domain after the other; equal calls give equal ones.
 
-    A domain with fewer different problems gives what it has. Raises CallerError for a domain there is not.
+    A domain with fewer different problems gives what it has; what another domain could have asked is left out. Raises
+    CallerError for a domain there is not.
     """
     return [one for name in domains for one in _questions(name, rows, seed)]
 
@@ -82,7 +83,14 @@ def _questions(name: str, rows: int, seed: int) -> Iterator[Question]:
     for level in levels:
         source = Source(domain=name, levels=(level,), rows=each, seed=seed)
         for problem in problems_of(source, side=Split.TRAIN, scarce=True):
-            yield Question(name, problem.prompt, problem)
+            if not _is_anothers(name, problem.prompt):
+                yield Question(name, problem.prompt, problem)
+
+
+def _is_anothers(name: str, prompt: str) -> bool:
+    """Say whether another domain could have asked this: there it may be a problem that is measured on."""
+    found = recognise(prompt)
+    return found is not None and found.name != name
 
 
 def _row(at: int, one: Rehearsed) -> dict[str, str]:
