@@ -84,6 +84,7 @@ class Ground:
     seed: int
     folder: Path
     size: Size
+    hard_level: int = HARD_LEVEL
 
     def base(self) -> Path:
         """Train the base from nothing on the old levels; return its folder."""
@@ -114,7 +115,7 @@ class Ground:
             rate=1.5e-4,
             validate_every=5,
             enough=ENOUGH,
-            draws=Draws(each=8, most_tokens=STEP_TOKENS),
+            draws=step_draws(),
             **options,
         )
 
@@ -131,7 +132,7 @@ class Ground:
             data=(self._source(rows=self.size.traces, teach="step-prompts", seed=self.seed),),
             steps=self.size.srl_steps,
             rate=1e-3,
-            draws=Draws(each=8, most_tokens=STEP_TOKENS),
+            draws=step_draws(),
             **options,
         )
 
@@ -226,9 +227,12 @@ class Ground:
         return float((self.folder / f"{name}.seconds").read_text())
 
     def _source(
-        self, *, rows: int, levels: tuple[int, ...] = (HARD_LEVEL,), seed: int = 1, teach: str = "solutions"
+        self, *, rows: int, levels: tuple[int, ...] = (), seed: int = 1, teach: str = "solutions"
     ) -> Source:
-        return Source(domain=self.domain, levels=levels, rows=rows, seed=seed, teach=teach)
+        """Return a source of problems; of the hard level, where none is named."""
+        return Source(
+            domain=self.domain, levels=levels or (self.hard_level,), rows=rows, seed=seed, teach=teach
+        )
 
     def _traces(self) -> Path:
         """Write down what somebody shows who remembers some facts wrongly, and goes on from what they found."""
@@ -281,7 +285,7 @@ class Ground:
         if path.exists():
             return path
         loaded = load(str(self._checkpoint("sft")))
-        sampler = ModelSampler(loaded.model, loaded.tokenizer)
+        sampler = ModelSampler(loaded.model, loaded.tokenizer, fast=True)
         roller = Roller(
             sampler, loaded.tokenizer, StepVerified(), Drawing(8, most_tokens=STEP_TOKENS, at_line=True)
         )
@@ -306,7 +310,7 @@ class Ground:
 
 def measure(loaded: Loaded, domain: str, number: int) -> Measured:
     """Ask fresh problems of the hard level and of the old ones, greedily and at temperature 1."""
-    solver = Solver(ModelSampler(loaded.model, loaded.tokenizer), loaded.tokenizer, REPLY_TOKENS)
+    solver = Solver(ModelSampler(loaded.model, loaded.tokenizer, fast=True), loaded.tokenizer, REPLY_TOKENS)
     hard = problems_of(Source(domain=domain, levels=(HARD_LEVEL,), rows=number, seed=9), side=Split.FRESH)
     old = problems_of(Source(domain=domain, levels=(3, 4), rows=number, seed=9), side=Split.FRESH)
     eights = solver.solve(hard[: number // 4], each=8, temperature=1.0, seed=1)
@@ -325,6 +329,11 @@ def measure(loaded: Loaded, domain: str, number: int) -> Measured:
             _all_right(one.problem, one.reply) for (one,) in solver.solve(old, temperature=1.0, seed=3)
         ),
     )
+
+
+def step_draws() -> Draws:
+    """Return how a step is drawn: eight replies of one line."""
+    return Draws(sampler="fast", each=8, most_tokens=STEP_TOKENS)
 
 
 def misremembering(rng: Random) -> Calculate:

@@ -16,7 +16,7 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
-from benchmarks.proving_cells import HARD_LEVEL, OLD_LEVELS, REPLY_TOKENS, STEP_TOKENS, Ground, Size
+from benchmarks.proving_cells import OLD_LEVELS, REPLY_TOKENS, STEP_TOKENS, Ground, Size, step_draws
 from benchmarks.proving_ground import QUICK, folder_of, quiet
 from benchmarks.report import Aim, Report, emit, say
 from studium.domains.catalogue import domain as domain_named
@@ -35,6 +35,7 @@ from studium.train.solving import Solver
 from studium.train.stages import srl
 
 SEEDS = (1, 2, 3, 4, 5)
+HARD_LEVEL = 6
 WRONG_STEPS = 0.1
 FULL = Size(srl_steps=120, rlvr_steps=120, sft_steps=420)
 
@@ -125,7 +126,7 @@ class Study(Ground):
             rate=1e-3,
             thinks=thinks,
             srl=settings,
-            draws=Draws(each=8, most_tokens=STEP_TOKENS),
+            draws=step_draws(),
             data=(self._source(rows=choice.traces, teach="steps", seed=self.seed),),
         )
 
@@ -151,6 +152,21 @@ class Study(Ground):
         self.rlvr(name, start, thinks=thinks)
         return name
 
+    def rlvr_by_answer(self) -> str:
+        """Reward the base for the answer alone, whatever the steps."""
+        self._stage(
+            "rlvr-by-answer",
+            "rlvr",
+            "base",
+            data=(self._source(rows=self.size.prompts, teach="prompts", seed=self.seed + 100),),
+            reward="outcome",
+            steps=self.size.rlvr_steps,
+            rate=1.5e-4,
+            validate_every=5,
+            draws=Draws(sampler="fast", each=8, most_tokens=REPLY_TOKENS),
+        )
+        return "rlvr-by-answer"
+
     def measured(self, name: str, thinks: bool) -> Mapping[str, Any]:
         path = self.folder / f"{name}.study.json"
         if not path.exists():
@@ -172,10 +188,10 @@ class Study(Ground):
 
     def _measure(self, name: str, thinks: bool) -> Mapping[str, float]:
         loaded = load(str(self._checkpoint(name)))
-        sampler = ModelSampler(loaded.model, loaded.tokenizer)
+        sampler = ModelSampler(loaded.model, loaded.tokenizer, fast=True)
         solver = Solver(sampler, loaded.tokenizer, STEP_TOKENS if thinks else REPLY_TOKENS, thinks)
         shares: dict[str, float] = {}
-        for what, levels in (("hard", (HARD_LEVEL,)), ("old", (3, 4))):
+        for what, levels in (("hard", (self.hard_level,)), ("old", (3, 4))):
             source = Source(domain=self.domain, levels=levels, rows=self.size.problems, seed=9)
             replies = [one for (one,) in solver.solve(problems_of(source, side=Split.FRESH))]
             right = [one.reply.strip() == domain_named(self.domain).solution(one.problem) for one in replies]
@@ -226,6 +242,7 @@ def cells(study: Study, choices: Sequence[Choice]) -> Iterator[tuple[str, str, M
     start = study.thinking_base()
     yield "-", "base", study.measured(start, True)
     yield "-", "rlvr", study.measured(study.rlvr_from(start, True), True)
+    yield "-", "rlvr by the answer", study.measured(study.rlvr_by_answer(), False)
     for choice in choices:
         thinks = choice.kind != "thoughtless"
         ways: tuple[tuple[str, Callable[[Choice], str]], ...] = (("sft", study.sft_on), ("srl", study.srl_on))
@@ -257,7 +274,7 @@ def main() -> int:
 
 
 def _run(seed: int, size: Size, choices: Sequence[Choice]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    study = Study("chains", seed, folder_of(size) / f"study-{seed}", size)
+    study = Study("chains", seed, folder_of(size) / f"study-{seed}", size, HARD_LEVEL)
     study.folder.mkdir(parents=True, exist_ok=True)
     made: list[tuple[str, str, Mapping[str, Any]]] = []
     for cell in cells(study, choices):
