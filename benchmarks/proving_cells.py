@@ -10,7 +10,7 @@ stands here, begun from the rung below it; what each knows is measured on proble
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -199,6 +199,8 @@ class Ground:
     ) -> Any:
         """Return a stage's recipe with what all rungs share: old skills replayed, and validation on both levels."""
         old = self._source(levels=OLD_LEVELS, rows=self.size.old_rows, seed=self.seed + 50)
+        if options.get("thinks"):
+            old = replace(old, rows=self.size.old_rows // 4, teach="steps", thoughts=True)
         kept_apart = (self._source(rows=100), self._source(levels=OLD_LEVELS, rows=100))
         return stage(kind).options(
             model=str(self._checkpoint(start)),
