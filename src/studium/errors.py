@@ -24,6 +24,8 @@
 A message has three parts: what happened, with the value; what was expected; what to try next.
 """
 
+from functools import partial
+
 
 class StudiumError(Exception):
     """Base of the family.
@@ -39,6 +41,10 @@ class StudiumError(Exception):
         self.expected = expected
         self.try_next = try_next
         super().__init__(happened, expected, try_next)
+
+    def __reduce__(self) -> tuple[partial["StudiumError"], tuple[str]]:
+        """Let another process raise it again: arguments by name do not travel by themselves."""
+        return partial(type(self), expected=self.expected, try_next=self.try_next), (self.happened,)
 
     def __str__(self) -> str:
         return "; ".join(part for part in (self.happened, self.expected, self.try_next) if part)
