@@ -43,7 +43,7 @@ REPLY_TOKENS, STEP_TOKENS = 160, 40
 # would go on to solve nearly all, which left nothing for the rung above it to show.
 ENOUGH = 0.9
 FACTS_WRONG, WRONG_AT = 8, 0.6
-REPLAYED = 0.6
+REPLAYED, REPLAYED_IN_RLVR = 0.6, 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Size:
     rlvr_steps: int = 150
     dpo_steps: int = 160
     srl_steps: int = 150
-    problems: int = 400
+    problems: int = 1000
     traces: int = 500
     prompts: int = 5000
     old_rows: int = 4000
@@ -115,6 +115,7 @@ class Ground:
             rate=1.5e-4,
             validate_every=5,
             enough=ENOUGH,
+            replayed=REPLAYED_IN_RLVR,
             draws=step_draws(),
             **options,
         )
@@ -195,21 +196,22 @@ class Ground:
         warmup_steps: int = 5,
         validate_every: int = 40,
         enough: float = 0.0,
+        replayed: float = REPLAYED,
         **options: Any,
     ) -> Any:
         """Return a stage's recipe with what all rungs share: old skills replayed, and validation on both levels."""
         old = self._source(levels=OLD_LEVELS, rows=self.size.old_rows, seed=self.seed + 50)
         if options.get("thinks"):
             old = replace(old, rows=self.size.old_rows // 4, teach="steps", thoughts=True)
-        kept_apart = (self._source(rows=100), self._source(levels=OLD_LEVELS, rows=100))
+        kept_apart = (self._source(rows=200), self._source(levels=OLD_LEVELS, rows=200))
         return stage(kind).options(
             model=str(self._checkpoint(start)),
             seed=self.seed,
             batch=batch,
             max_tokens=REPLY_TOKENS,
             optimiser=Optimiser(rate=rate, warmup_steps=warmup_steps),
-            replay=Replay(REPLAYED, (old,)),
-            validation=Validation(every_steps=validate_every, problems=200, data=kept_apart, enough=enough),
+            replay=Replay(replayed, (old,)),
+            validation=Validation(every_steps=validate_every, problems=400, data=kept_apart, enough=enough),
             **options,
         )
 

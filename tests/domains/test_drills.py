@@ -12,7 +12,7 @@ from studium.domains.drills import MADE_UP_FROM, PARTNERS, Chains, Drill, Regist
     [
         (Chains(), "7+9*8-4", "4"),  # 16 is 6, 48 is 8, 8 - 4
         (Chains(), "2-5", "7"),
-        (Registers(), "a7b3,a-b,b+a,a*b", "8"),  # a 4, b 7, a 28
+        (Registers(), "a7b3c0,a-b,b+a,a*b", "8"),  # a 4, b 7, a 28
         (Chains(), "5@4@3", str(PARTNERS[1][PARTNERS[0][5]])),
         (Stacks(), "346+6-+", "7"),  # 4 + 6 is 0, 0 - 6 is 4, 3 + 4
     ],

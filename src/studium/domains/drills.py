@@ -3,7 +3,7 @@
 All count modulo 10. Levels 1 to 8 are so many steps of `+`, `-` and `*`; levels 11 to 18 are so many steps less ten of
 `@`, which is made up: a@b is a's partner among the digits, another one for odd b. Nothing but examples or trying says
 which, so a student that knows the first levels has 20 facts to learn. `chains` work left to right, `registers` run a
-program on two registers, `stacks` evaluate postfix notation. A step restates what it uses, and an expert's thought
+program on three registers, `stacks` evaluate postfix notation. A step restates what it uses, and an expert's thought
 says what comes next.
 """
 
@@ -130,25 +130,25 @@ class Chains(Drill):
 
 
 class Registers(Drill):
-    """A program on registers a and b: `a+b` adds b to a. A step gives the instruction and both registers after it."""
+    """A program on registers a, b and c: `a+b` adds b to a. A step gives the instruction and all registers after it."""
 
     name = "registers"
-    task = re.compile(r"a\db\d([,](a[-+*@]b|b[-+*@]a)){1,12}")
+    task = re.compile(r"a\db\dc\d(,(a[-+*@][bc]|b[-+*@][ac]|c[-+*@][ab])){1,12}")
 
     def write(self, rng: Random, steps: int, operations: str) -> str:
-        program = [rng.choice(("a{}b", "b{}a")).format(rng.choice(operations)) for _ in range(steps)]
-        return ",".join([f"a{rng.randrange(10)}b{rng.randrange(10)}", *program])
+        begin = "".join(f"{name}{rng.randrange(10)}" for name in "abc")
+        pairs = [rng.sample("abc", 2) for _ in range(steps)]
+        return ",".join([begin, *(f"{one}{rng.choice(operations)}{other}" for one, other in pairs)])
 
     def work(self, task: str, result: Calculate = calculate) -> tuple[list[Step], str]:
         begin, *program = task.split(",")
-        registers, steps = {"a": int(begin[1]), "b": int(begin[3])}, list[Step]()
+        registers, steps = dict(zip("abc", map(int, begin[1::2]), strict=True)), list[Step]()
         for target, operation, source in program:
             one, other = registers[target], registers[source]
             registers[target] = result(one, operation, other)
             text = f"{target}{operation}{source}:{one}{operation}{other}={registers[target]}"
-            steps.append(
-                Step(f"next {target}{operation}{source}", f"{text} a{registers['a']}b{registers['b']}")
-            )
+            after = "".join(f"{name}{value}" for name, value in registers.items())
+            steps.append(Step(f"next {target}{operation}{source}", f"{text} {after}"))
         return steps, str(registers[program[-1][0]])
 
 
