@@ -21,7 +21,7 @@ from benchmarks.governor_worker import ASK, MOST_USD, PRICE, reserving
 from benchmarks.report import Aim, Report, run, say
 from studium.config.schema import GovernorConfig
 from studium.records.models import ModelSpec
-from studium.serve.governor import Governor
+from studium.serve.governor.governor import Governor
 from studium.store.database import open_database
 from studium.store.spending import Spending
 

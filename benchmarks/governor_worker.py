@@ -22,7 +22,7 @@ from studium.config.schema import GovernorConfig, PriceConfig
 from studium.errors import SpendingLimit
 from studium.records.messages import Ask, Finish, Message, Reply, Sampling
 from studium.records.models import ModelSpec
-from studium.serve.governor import Governor
+from studium.serve.governor.governor import Governor
 from studium.store.database import open_database
 from studium.store.spending import Spending
 

@@ -23,6 +23,7 @@ from studium.train.rl.losses import clipped_surrogate, kl_estimate, policy_of
 from studium.train.rl.rollouts import Group
 from studium.train.run_folder import RunFolder
 from studium.train.stages import dpo, rlvr, sft
+from studium.train.trl_bridge import checkpointing_setting
 
 NEW = Source(domain="sorting", rows=24, levels=(1,), seed=3)
 
@@ -78,7 +79,7 @@ def plain_settings(path: Path, number: int, rate: float) -> dict[str, Any]:
         "max_length": 512,
         "bf16": False,
         "use_cpu": True,
-        "activation_checkpointing": False,
+        checkpointing_setting(): False,
         "report_to": "none",
         "logging_steps": 1,
         "save_strategy": "no",

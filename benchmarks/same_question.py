@@ -14,9 +14,9 @@ from typing import Any
 
 from benchmarks.report import REPOSITORY, Aim, Report, run
 from studium.evals.intervals import wilson
-from studium.serve.cache_keys import guard, similarity
-from studium.serve.cache_nearness import least_cosine, means_the_same
-from studium.serve.same_question import plainly, words_of
+from studium.serve.cache.keys import guard, similarity
+from studium.serve.cache.nearness import least_cosine, means_the_same
+from studium.serve.cache.same_question import plainly, words_of
 
 SAME = """
 How do I reset my password? | How can I reset my password?

@@ -24,7 +24,7 @@ from studium.records.answers import Complexity, Query
 from studium.records.messages import Message
 from studium.serve.briefing import Briefing, EnsembleLimits
 from studium.serve.calls import Known
-from studium.serve.selector import Candidate, Circumstances, select
+from studium.serve.choosing.selector import Candidate, Circumstances, select
 
 SEED = 20_261_121
 OPEN_QUESTIONS = (

@@ -40,9 +40,9 @@ from studium.records.answers import Complexity, Fate
 from studium.records.grades import PairCounts
 from studium.records.messages import Ask, Message
 from studium.records.models import Capabilities, ModelSpec, Student
-from studium.serve.calibration import Calibration, Pair, ece, fit
 from studium.serve.calls import Brief, Known, Outlook, Stage, Strategy, Verdict
-from studium.serve.evidence_history import USUAL_WRONG_ANSWERS, InCommon, Together
+from studium.serve.history.calibration import Calibration, Pair, ece, fit
+from studium.serve.history.evidence_history import USUAL_WRONG_ANSWERS, InCommon, Together
 from studium.serve.strategies.cascade import cascade
 from studium.serve.strategies.committee import committee
 from studium.serve.strategies.everyone import everyone

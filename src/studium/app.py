@@ -29,13 +29,13 @@ from studium.records.profiles import ModelProfile
 from studium.records.scheduling import Priority
 from studium.registry import ENGINES_OF_FILES, LLAMACPP, Registry, Roster, build_roster, ships_with_studium
 from studium.serve import Ensemble, EnsembleLimits
-from studium.serve.breakers import Breakers
-from studium.serve.cache import ResponseCache, shelf_limits
-from studium.serve.governor import Governor
-from studium.serve.history import History, Keeping
-from studium.serve.refining import Refining
-from studium.serve.routing import RouteBook, Routing
-from studium.serve.team import Parts, Team
+from studium.serve.cache.cache import ResponseCache, shelf_limits
+from studium.serve.governor.governor import Governor
+from studium.serve.history.history import History, Keeping
+from studium.serve.refining.refining import Refining
+from studium.serve.team.breakers import Breakers
+from studium.serve.team.routing import RouteBook, Routing
+from studium.serve.team.team import Parts, Team
 from studium.store import Store, open_store
 
 log = logging.getLogger("studium.app")

@@ -7,7 +7,7 @@ import mpmath
 import pytest
 
 from studium.evals.beta import beta_cdf, beta_quantile
-from studium.serve.calibration import (
+from studium.serve.history.calibration import (
     PRIOR_OFFSET_SD,
     PRIOR_SLOPE_SD,
     Calibration,

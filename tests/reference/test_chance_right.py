@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from studium.serve.selector import MOST_FORESEEN, chance_right
-from studium.serve.selector import _weight as weight_of  # pyright: ignore[reportPrivateUsage]
+from studium.serve.choosing.selector import MOST_FORESEEN, chance_right
+from studium.serve.choosing.selector import _weight as weight_of  # pyright: ignore[reportPrivateUsage]
 
 
 def exact(reliabilities: list[float], wrong_answers: int) -> float:

@@ -10,8 +10,8 @@ from itertools import product
 import pytest
 
 from studium.records.answers import Fate, MemberReply
-from studium.serve.asking_order import information
-from studium.serve.evidence import Panel, Source
+from studium.serve.choosing.asking_order import information
+from studium.serve.choosing.evidence import Panel, Source
 
 POSSIBLE = "0123"  # four answers: K = 3 wrong ones
 

@@ -306,7 +306,7 @@ def verify(config: ConfigOption = None, workspace: WorkspaceOption = None, json:
 def _opened(config: str | None, workspace: str | None) -> Iterator[Open]:
     from studium.app import STORE_FILE
     from studium.registry import Registry, build_roster
-    from studium.serve.routing import holders_of
+    from studium.serve.team.routing import holders_of
     from studium.store import open_store
 
     given = settings(config, workspace)

@@ -69,7 +69,7 @@ def _tell(
 ) -> None:
     """Change what is to be changed and say how it is then: in the store, which every process looks into."""
     from studium.app import STORE_FILE
-    from studium.serve.cache import shelf_limits, state_of
+    from studium.serve.cache.cache import shelf_limits, state_of
     from studium.store.cache import AnswerShelf
     from studium.store.database import open_database
 

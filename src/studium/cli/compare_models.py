@@ -20,9 +20,9 @@ from studium.evals.runner import Way
 from studium.records.models import ModelSpec, Student
 from studium.registry import LLAMACPP, Registry, build_roster
 from studium.registry.files import sha256_of_file
-from studium.serve.fingerprint import fingerprint
-from studium.serve.places import seated
-from studium.serve.routing import holders_of
+from studium.serve.history.fingerprint import fingerprint
+from studium.serve.team.places import seated
+from studium.serve.team.routing import holders_of
 from studium.store import open_store
 
 if TYPE_CHECKING:

@@ -112,7 +112,7 @@ async def asking(config: "Config", choice: Choice) -> AsyncIterator[Asked]:
     """Open the workspace until the block ends, and say who is asked. Raises UnknownModel, ConfigurationError."""
     from studium.app import open_studium
     from studium.evals.runner import Way
-    from studium.serve.team import VIRTUAL_MODELS
+    from studium.serve.team.team import VIRTUAL_MODELS
 
     file = model_file(choice.model)
     name = choice.model
@@ -223,7 +223,7 @@ def _forcing(studium: "Studium", student: "Student", timeout_s: float) -> "Force
 
 def _judging(studium: "Studium", choice: Choice) -> "Judge":
     from studium.evals.judging import as_good_as
-    from studium.serve.judge_forms import can_be_shown, read_verdict, verdict_ask
+    from studium.serve.judging.forms import can_be_shown, read_verdict, verdict_ask
 
     judge = studium.ensemble.team.student(choice.judge)
     able = studium.fleet.engines[judge.model.engine].capabilities

@@ -56,7 +56,7 @@ def _here(config: "Config", body: Json) -> Json:
     from studium.app import STORE_FILE
     from studium.records.grades import Feedback, Rating
     from studium.registry import build_roster
-    from studium.serve.history import History, Keeping
+    from studium.serve.history.history import History, Keeping
     from studium.store import open_store
 
     keep = config.store

@@ -51,7 +51,7 @@ def change(
 
     Example: studium governor set usd_per_day=2 usd_per_request=0.05
     """
-    from studium.serve.governor_settings import text_of
+    from studium.serve.governor.settings import text_of
 
     changes = {name: text_of(name, value) for name, value in map(_pair, values)}
     _tell(_ask_about(settings(config, workspace), changes), as_json=json)
@@ -68,7 +68,7 @@ def reset(
 
     Example: studium governor reset usd_per_day
     """
-    from studium.serve.governor_settings import known
+    from studium.serve.governor.settings import known
 
     changes = {"reset": [known(name) for name in names]}
     _tell(_ask_about(settings(config, workspace), changes), as_json=json)
@@ -97,7 +97,7 @@ def _ask_about(chosen: "Config", changes: Json | None) -> Json:
 
 def _at_rest(chosen: "Config", changes: Json | None) -> Json:
     from studium.app import STORE_FILE
-    from studium.serve.governor import Governor
+    from studium.serve.governor.governor import Governor
     from studium.store.database import open_database
     from studium.store.spending import Spending
 

@@ -190,7 +190,7 @@ def _role(config: "Config", role: str | None, wanted: list[str]) -> str:
 
     from studium.domains.catalogue import domain
     from studium.registry import build_roster
-    from studium.serve.routing import holders_of
+    from studium.serve.team.routing import holders_of
 
     for name in wanted:
         domain(name)

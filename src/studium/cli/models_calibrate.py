@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from studium.config import Config
     from studium.evals.intervals import Interval
     from studium.records.answers import Query
-    from studium.serve.calibrating import Ask, Progress, Task
+    from studium.serve.history.calibrating import Ask, Progress, Task
 
 Json = dict[str, Any]
 AUTO = "auto"
@@ -141,8 +141,8 @@ async def _calibrate(
 ) -> Json:
     from studium.app import open_studium
     from studium.cli.running import running_server
-    from studium.serve.calibrating import done, estimate, known_domains, left, run, tasks
-    from studium.serve.history import CALIBRATING
+    from studium.serve.history.calibrating import done, estimate, known_domains, left, run, tasks
+    from studium.serve.history.history import CALIBRATING
 
     url = running_server(config.workspace)
     async with open_studium(config) as studium:
@@ -206,7 +206,7 @@ def _results(
 async def _calibration(config: "Config", student: str | None, domain: str | None) -> Json:
     from studium.app import open_studium
     from studium.records.grades import WHOLE
-    from studium.serve.calibration import Pair, cross_fitted, ece_interval, fit, reliability_diagram
+    from studium.serve.history.calibration import Pair, cross_fitted, ece_interval, fit, reliability_diagram
 
     async with open_studium(config) as studium:
         kinds = [domain] if domain else None

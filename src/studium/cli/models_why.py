@@ -81,7 +81,7 @@ def _row(place: int, one: Json) -> tuple[str, ...]:
 
 async def _here(config: "Config", question: str) -> Json:
     from studium.app import open_studium
-    from studium.serve.why import why as explained
+    from studium.serve.choosing.why import why as explained
 
     async with open_studium(config) as studium:
         members = studium.ensemble.team.members()

@@ -9,8 +9,8 @@ from studium.evals.gate.live import Side, Stream
 from studium.records.answers import Answer, Fate, MemberReply, Part, Query
 from studium.records.messages import Ask, Message
 from studium.records.rollouts import Exposure
-from studium.serve.places import Place
-from studium.serve.team import VIRTUAL_MODELS
+from studium.serve.team.places import Place
+from studium.serve.team.team import VIRTUAL_MODELS
 
 UNNOTICED_S = 0.1
 """What takes less seems to take no time (Nielsen, Usability Engineering, 1993, section 5.5), so it tells nothing.

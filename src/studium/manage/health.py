@@ -25,8 +25,8 @@ from studium.fleet import Fleet
 from studium.records.messages import Ask, Message, Reply, Sampling
 from studium.records.models import ModelSpec, Student
 from studium.records.scheduling import Priority
-from studium.serve.breakers import Breakers, Health, counts
-from studium.serve.routing import Routing
+from studium.serve.team.breakers import Breakers, Health, counts
+from studium.serve.team.routing import Routing
 
 log = logging.getLogger(__name__)
 

@@ -29,11 +29,11 @@ from studium.records.models import Student
 from studium.records.rollouts import Exposure, Rollout
 from studium.records.scheduling import Priority
 from studium.registry import Registry
-from studium.serve.governor import Governor
-from studium.serve.judge_forms import read_verdict, verdict_ask
-from studium.serve.places import Place
-from studium.serve.routing import Routing
-from studium.serve.team import Team
+from studium.serve.governor.governor import Governor
+from studium.serve.judging.forms import read_verdict, verdict_ask
+from studium.serve.team.places import Place
+from studium.serve.team.routing import Routing
+from studium.serve.team.team import Team
 from studium.store import Store
 
 log = logging.getLogger(__name__)

@@ -19,15 +19,15 @@ from studium.records.answers import Complexity, Considered, Decision, Query
 from studium.records.messages import Ask, Message
 from studium.records.models import Capabilities, Student
 from studium.records.profiles import Quantity
-from studium.serve import selector
 from studium.serve.calls import Brief, Known, Stage, SubQuestion
-from studium.serve.complexity import ceiling
-from studium.serve.evidence_history import USUAL_WRONG_ANSWERS, InCommon
-from studium.serve.experience import Experience
-from studium.serve.governor import Governor
-from studium.serve.parts import parts_of
+from studium.serve.choosing import selector
+from studium.serve.choosing.complexity import ceiling
+from studium.serve.choosing.parts import parts_of
+from studium.serve.governor.governor import Governor
+from studium.serve.history.evidence_history import USUAL_WRONG_ANSWERS, InCommon
+from studium.serve.history.experience import Experience
 from studium.serve.strategies import STRATEGIES
-from studium.serve.team import AUTO, COURIER, MASTER, VIRTUAL_MODELS, Team
+from studium.serve.team.team import AUTO, COURIER, MASTER, VIRTUAL_MODELS, Team
 
 _RANKS = tuple(Complexity)
 _COMPLEXITIES = {one.value: one for one in Complexity}

@@ -21,8 +21,8 @@ from studium.records.answers import Delta, Fate, MemberReply, Part, Progress
 from studium.records.messages import Ask, Reply
 from studium.records.models import Student
 from studium.records.scheduling import Priority
-from studium.serve.breakers import Breakers, counts, is_loss
 from studium.serve.calls import Batch, Call, Extract, Strategy, Verdict
+from studium.serve.team.breakers import Breakers, counts, is_loss
 
 log = logging.getLogger(__name__)
 

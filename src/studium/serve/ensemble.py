@@ -16,17 +16,17 @@ from studium.fleet import Fleet
 from studium.records.answers import Answer, AnswerEvent, Complexity, Delta, Query
 from studium.records.messages import Embeddings
 from studium.records.models import Student
-from studium.serve.breakers import Breakers
 from studium.serve.briefing import Briefing, EnsembleLimits
-from studium.serve.cache import ResponseCache, Visit
+from studium.serve.cache.cache import ResponseCache, Visit
 from studium.serve.driver import Driver, Round
-from studium.serve.experience import CardsOnly, Experience
-from studium.serve.governor import Governor
-from studium.serve.refinement import Refiners, refined
-from studium.serve.refining import Refining
-from studium.serve.routing import Routing
+from studium.serve.governor.governor import Governor
+from studium.serve.history.experience import CardsOnly, Experience
+from studium.serve.refining.refinement import Refiners, refined
+from studium.serve.refining.refining import Refining
 from studium.serve.strategies import STRATEGIES
-from studium.serve.team import VIRTUAL_MODELS, Parts, Team
+from studium.serve.team.breakers import Breakers
+from studium.serve.team.routing import Routing
+from studium.serve.team.team import VIRTUAL_MODELS, Parts, Team
 from studium.serve.writing import written
 
 

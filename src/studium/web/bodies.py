@@ -6,6 +6,7 @@ beyond 1,024 levels.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -18,23 +19,20 @@ from studium.web.failures import Refused
 _TEXT_OF_ERROR = 120
 
 
-def check_length(request: web.BaseRequest, max_bytes: int) -> None:
+def check_length(request: web.BaseRequest, max_bytes: int, shorten: str = "") -> None:
     """Refuse a body whose declared length is too large. Raises Refused (413)."""
     declared = request.content_length
     if declared is not None and declared > max_bytes:
-        raise _too_large(f"{declared:,} bytes", max_bytes)
+        raise _too_large(f"{declared:,} bytes", max_bytes, shorten)
 
 
 async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: float) -> bytes:
     """Return the whole body. Raises Refused: 413 too large, 408 not complete in time, 400 broken."""
-    check_length(request, max_bytes)
     body = bytearray()
     try:
         async with asyncio.timeout(None if request.content.is_eof() else timeout_s):
-            while chunk := await request.content.readany():
-                body += chunk
-                if len(body) > max_bytes:
-                    raise _too_large("a longer one", max_bytes)
+            async for piece in body_pieces(request, max_bytes=max_bytes):
+                body += piece
     except TimeoutError as error:
         raise Refused(
             408,
@@ -43,9 +41,31 @@ async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: floa
             expected="the whole body within that time",
             try_next="send it without pauses",
         ) from error
+    return bytes(body)
+
+
+async def body_pieces(
+    request: web.BaseRequest,
+    *,
+    max_bytes: int,
+    stall_s: float | None = None,
+    shorten: str = "shorten the conversation or raise server.max_body",
+) -> AsyncIterator[bytes]:
+    """Yield the body as it comes. Raises Refused: 413 too large, 400 broken; TimeoutError after a pause of `stall_s`."""
+    check_length(request, max_bytes, shorten)
+    num_bytes = 0
+    try:
+        while True:
+            async with asyncio.timeout(stall_s):
+                piece = await request.content.readany()
+            if not piece:
+                return
+            num_bytes += len(piece)
+            if num_bytes > max_bytes:
+                raise _too_large("a longer one", max_bytes, shorten)
+            yield piece
     except (web.RequestPayloadError, HttpProcessingError) as error:
         raise Refused(400, "bad_request", f"the body cannot be read: {error}") from error
-    return bytes(body)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -62,10 +82,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _too_large(found: str, max_bytes: int) -> Refused:
+def _too_large(found: str, max_bytes: int, shorten: str) -> Refused:
     return Refused(
         413,
         "body_too_large",
         f"a body of at most {max_bytes:,} bytes is taken, this is {found}",
-        try_next="shorten the conversation or raise server.max_body",
+        try_next=shorten,
     )

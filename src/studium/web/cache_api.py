@@ -11,7 +11,7 @@ import time
 from aiohttp import web
 
 from studium.errors import BadRequest, Unsupported
-from studium.serve.cache import ResponseCache
+from studium.serve.cache.cache import ResponseCache
 from studium.web import fields
 from studium.web.leases_api import studium_of
 from studium.web.openai_api import json_body, json_response

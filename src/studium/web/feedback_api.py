@@ -12,8 +12,8 @@ from dataclasses import asdict
 from aiohttp import web
 
 from studium.records.grades import Feedback, Rating
-from studium.serve.history import UnknownAnswer
-from studium.serve.why import why
+from studium.serve.choosing.why import why
+from studium.serve.history.history import UnknownAnswer
 from studium.web import fields
 from studium.web.conversation import require_text
 from studium.web.failures import BadField, Refused

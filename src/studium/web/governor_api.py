@@ -17,7 +17,7 @@ from studium.web.reception import RECEPTION, VISIT
 
 if TYPE_CHECKING:
     from studium.app import Studium
-    from studium.serve.governor import Governor
+    from studium.serve.governor.governor import Governor
 
 _LOCAL = "local"
 _MOST_NAMES = 20

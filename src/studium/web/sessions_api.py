@@ -18,7 +18,7 @@ from aiohttp import web
 
 from studium.engines import ollama_wire
 from studium.errors import BadRequest
-from studium.serve.routing import Present
+from studium.serve.team.routing import Present
 from studium.web import fields
 from studium.web.door import REQUEST_ID, failure_of
 from studium.web.failures import BadField

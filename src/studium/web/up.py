@@ -65,11 +65,12 @@ async def run(config: "Config") -> None:
     from studium.app import open_studium
     from studium.config import SERVER_FILE
     from studium.intents.channels import keep_channels
+    from studium.manage.nightly import nightly
     from studium.manage.retraining import retraining
     from studium.telemetry import configure_logging
     from studium.web.access import gate_of
     from studium.web.server import serve
-    from studium.web.train_api import tending
+    from studium.web.train_api import jobs_of, tending
 
     configure_logging(sys.stderr, level=config.log.level)
     gate_of(config.server, os.environ)  # before anything is opened: nothing to clean up if it refuses
@@ -81,7 +82,11 @@ async def run(config: "Config") -> None:
             serve(studium, hurry=hurry, intents=intents) as url,
         ):
             with _announced(config.workspace / SERVER_FILE, url):
-                async with tending(studium), retraining(config, studium.store, list(studium.roster.students)):
+                async with (
+                    tending(studium),
+                    retraining(config, studium.store, list(studium.roster.students)),
+                    nightly(config, jobs_of(studium)),
+                ):
                     typer.echo(banner(studium, url))
                     gc.freeze()  # nor is it looked through behind every question
                     gc.enable()

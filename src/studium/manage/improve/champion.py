@@ -6,7 +6,7 @@ from studium.errors import BadRequest
 from studium.records.adapters import AdapterKind
 from studium.records.models import Student
 from studium.registry import Registry, build_roster, ships_with_studium
-from studium.serve.routing import holders_of
+from studium.serve.team.routing import holders_of
 from studium.store import open_store
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from studium.records.answers import AnswerStatus, Fate, MemberReply, Part
 from studium.records.messages import Ask, Finish, Message
 from studium.records.models import Student
 from studium.serve.calls import Batch, Brief, Call, Strategy, SubQuestion, Verdict
-from studium.serve.evidence import chance_right
-from studium.serve.judging import words_of
-from studium.serve.quoting import conversation
-from studium.serve.splitting import join_ask, read_split, split_ask
+from studium.serve.choosing.evidence import chance_right
+from studium.serve.judging.judging import words_of
+from studium.serve.judging.quoting import conversation
 from studium.serve.strategies.single import single
+from studium.serve.strategies.splitting import join_ask, read_split, split_ask
 
 # Students whose expected share right is this close to the best are as good: among them the fastest answers.
 AS_GOOD = 0.05

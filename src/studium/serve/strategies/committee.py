@@ -13,9 +13,9 @@ from functools import partial
 from studium.records.answers import Complexity, Fate, MemberReply
 from studium.records.messages import Ask
 from studium.records.models import Student
-from studium.serve.asking_order import LEAST_SECONDS, Option, asking_order, information
 from studium.serve.calls import Batch, Brief, Call, Stage, Strategy
-from studium.serve.evidence import Panel, Stop, stop
+from studium.serve.choosing.asking_order import LEAST_SECONDS, Option, asking_order, information
+from studium.serve.choosing.evidence import Panel, Stop, stop
 from studium.serve.strategies.deciding import decide
 from studium.serve.strategies.verdicts import judge, panel_of
 

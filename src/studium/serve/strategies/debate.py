@@ -17,8 +17,16 @@ from studium.records.answers import AnswerStatus, Fate, MemberReply, Part
 from studium.records.messages import Message
 from studium.records.models import Student
 from studium.serve.calls import Batch, Brief, Call, Extract, Strategy, Verdict
-from studium.serve.judging import words_of
-from studium.serve.quoting import KEPT_TOKENS, LEAST_CHARACTERS, conversation, cut, fence, quoted, room
+from studium.serve.judging.judging import words_of
+from studium.serve.judging.quoting import (
+    KEPT_TOKENS,
+    LEAST_CHARACTERS,
+    conversation,
+    cut,
+    fence,
+    quoted,
+    room,
+)
 from studium.serve.strategies.committee import committee
 from studium.serve.strategies.deciding import decide
 from studium.serve.strategies.verdicts import judge, panel_of

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from studium.records.answers import AnswerStatus, Complexity, MemberReply
 from studium.serve.calls import Batch, Brief, Verdict
-from studium.serve.evidence import Group
-from studium.serve.judging import Ranking, compare, rank
+from studium.serve.choosing.evidence import Group
+from studium.serve.judging.judging import Ranking, compare, rank
 from studium.serve.strategies.verdicts import judge, panel_of
 
 Deciding = Generator[Batch, Sequence[MemberReply], Verdict]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from studium.serve.calls import Batch, Brief, Call, Strategy
-from studium.serve.evidence import Panel, Source
+from studium.serve.choosing.evidence import Panel, Source
 from studium.serve.strategies.verdicts import verdict_of
 
 # Any one number for all: what counts is the number of voices.

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from studium.records.answers import AnswerStatus, Fate, MemberReply
 from studium.serve.calls import Brief, Verdict
-from studium.serve.evidence import Group, Panel, Source
-from studium.serve.evidence_history import USUAL_ECHO
+from studium.serve.choosing.evidence import Group, Panel, Source
+from studium.serve.history.evidence_history import USUAL_ECHO
 
 
 def panel_of(brief: Brief) -> Panel:

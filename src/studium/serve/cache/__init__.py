@@ -1,0 +1,1 @@
+"""Answers given again: to the same words, and to words that mean the same."""

@@ -1,0 +1,1 @@
+"""What is known of each student: kinds of question, grades, reliability, calibrated confidence."""

@@ -1,0 +1,1 @@
+"""A draft made better by an oracle and an arbiter, with who said what."""
