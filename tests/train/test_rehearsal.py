@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from studium.domains.catalogue import recognise
 from studium.domains.protocol import Split, split
 from studium.train.config import Source
 from studium.train.data import rows_of
@@ -40,8 +39,6 @@ def test_a_domain_with_few_different_problems_gives_those_it_has():
     assert 100 < len(many) < 6000
 
 
-def test_what_another_domain_could_have_asked_is_left_out():
-    asked = questions(["programs"], 600, seed=1)
-    found = {domain.name for one in asked if (domain := recognise(one.prompt))}
-    assert found == {"programs"}
-    assert len(asked) > 300
+def test_what_the_skill_to_be_trained_could_have_asked_is_left_out():
+    assert len(questions(["programs"], 60, seed=1, beside="arithmetic")) == 60
+    assert questions(["programs"], 60, seed=1, beside="programs") == []

@@ -31,6 +31,9 @@ def rehearse(
         typer.Option("--domain", help="Asks; repeatable. Without: every skill and what is none."),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, max=100_000, help="Questions of each domain.")] = 600,
+    beside: Annotated[
+        str, typer.Option(metavar="DOMAIN", help="The skill to be trained: what it could ask is left out.")
+    ] = "",
     seed: Annotated[int, typer.Option(min=0)] = 1,
     timeout: Annotated[float, typer.Option(min=0.1, max=3600.0, help="Seconds for one answer.")] = 60.0,
     config: ConfigOption = None,
@@ -44,7 +47,7 @@ def rehearse(
     from studium.domains.catalogue import skills
     from studium.train.rehearsal import OUTSIDE, questions, write_rows
 
-    asked = questions(domain or [*skills(), OUTSIDE], rows, seed)
+    asked = questions(domain or [*skills(), OUTSIDE], rows, seed, beside)
     found = asyncio.run(_ask(settings(config, workspace), model, asked, timeout))
     number = write_rows(found, out)
     by_domain = {name: [0, 0] for name in dict.fromkeys(one.domain for one in asked)}

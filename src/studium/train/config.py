@@ -26,7 +26,8 @@ class Source:
     `teach` says what of a problem's solution is a row: all of it, each of its steps with the steps before as the
     start of the reply, or nothing (a prompt, for stages that draw replies). `levels` empty: all. `rows`: so many
     problems of a domain, at most so many lines of a file; 0: 512 problems, every line. `thoughts`: whether a step's
-    thought is taught before it, where the domain has thoughts.
+    thought is taught before it, where the domain has thoughts. `beside` names another domain that is measured on:
+    problems that it could have asked too are left out.
     """
 
     domain: Plain = ""
@@ -36,6 +37,7 @@ class Source:
     seed: Seed = 1
     teach: Annotated[str, Choice(("solutions", "steps", "prompts", "step-prompts"))] = "solutions"
     thoughts: Annotated[bool, YesNo()] = False
+    beside: Plain = ""
     licence: Plain = ""
 
     @property

@@ -50,9 +50,11 @@ def rows_of(sources: Sequence[Source], *, side: Split = Split.TRAIN) -> list[Row
 def problems_of(source: Source, *, side: Split, scarce: bool = False) -> list[Problem]:
     """Return a domain's problems on one side of the split: distinct keys, levels in turn, `source.num_problems`.
 
-    Raises ConfigurationError where there are not so many, unless `scarce`: then those there are.
+    None is one that the domain `source.beside` could have asked, on whose other side it might be there. Raises
+    ConfigurationError where there are not so many, unless `scarce`: then those there are.
     """
     domain = domain_named(source.domain)
+    beside = domain_named(source.beside) if source.beside else None
     rng = Random(f"{source.seed}/{source.domain}/{side}")
     levels = source.levels or domain.levels
     found: dict[str, Problem] = {}
@@ -60,7 +62,8 @@ def problems_of(source: Source, *, side: Split, scarce: bool = False) -> list[Pr
     wanted = source.num_problems
     while len(found) < wanted and tries < 50 * wanted + 1000:
         problem = make_split(domain, rng, levels[tries % len(levels)], side)
-        found.setdefault(problem.key, problem)
+        if beside is None or not beside.recognises(problem.prompt):
+            found.setdefault(problem.key, problem)
         tries += 1
     if len(found) < wanted and not scarce:
         raise ConfigurationError(
@@ -131,7 +134,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield the objects of a file of JSON lines with their line numbers. Raises BadRequest naming the line."""
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(lambda: file.readline(_MOST_LINE_BYTES + 1), b""), start=1):
                 if line.strip():
                     yield number, _parsed(line, f"{path.name}:{number}")
     except OSError as error:

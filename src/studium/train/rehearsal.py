@@ -13,7 +13,7 @@ from typing import NamedTuple
 import orjson
 
 from studium.domains.answers import abstains
-from studium.domains.catalogue import recognise, trusted
+from studium.domains.catalogue import trusted
 from studium.domains.outside import outside_question
 from studium.domains.protocol import Problem, Split
 from studium.train.config import Source
@@ -42,13 +42,13 @@ class Rehearsed(NamedTuple):
     kept: bool
 
 
-def questions(domains: Sequence[str], rows: int, seed: int) -> list[Question]:
+def questions(domains: Sequence[str], rows: int, seed: int, beside: str = "") -> list[Question]:
     """Return `rows` questions of each domain (or of OUTSIDE), one domain after the other; equal calls give equal ones.
 
-    A domain with fewer different problems gives what it has; what another domain could have asked is left out. Raises
-    CallerError for a domain there is not.
+    A domain with fewer different problems gives what it has; what `beside`, a domain that is measured on, could have
+    asked too is left out. Raises CallerError for a domain there is not.
     """
-    return [one for name in domains for one in _questions(name, rows, seed)]
+    return [one for name in domains for one in _questions(name, rows, seed, beside)]
 
 
 def rehearsed(question: Question, reply: str) -> Rehearsed:
@@ -72,7 +72,7 @@ def write_rows(found: Iterable[Rehearsed], path: Path) -> int:
     return number
 
 
-def _questions(name: str, rows: int, seed: int) -> Iterator[Question]:
+def _questions(name: str, rows: int, seed: int, beside: str) -> Iterator[Question]:
     if name == OUTSIDE:
         rng = Random(f"{seed}/{OUTSIDE}/rehearsal")
         asked = dict.fromkeys(outside_question(rng, Split.TRAIN) for _ in range(rows))
@@ -81,16 +81,9 @@ def _questions(name: str, rows: int, seed: int) -> Iterator[Question]:
     levels = trusted(name).levels
     each = max(1, rows // len(levels))
     for level in levels:
-        source = Source(domain=name, levels=(level,), rows=each, seed=seed)
+        source = Source(domain=name, levels=(level,), rows=each, seed=seed, beside=beside)
         for problem in problems_of(source, side=Split.TRAIN, scarce=True):
-            if not _is_anothers(name, problem.prompt):
-                yield Question(name, problem.prompt, problem)
-
-
-def _is_anothers(name: str, prompt: str) -> bool:
-    """Say whether another domain could have asked this: there it may be a problem that is measured on."""
-    found = recognise(prompt)
-    return found is not None and found.name != name
+            yield Question(name, problem.prompt, problem)
 
 
 def _row(at: int, one: Rehearsed) -> dict[str, str]:

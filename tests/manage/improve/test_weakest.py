@@ -7,7 +7,7 @@ import yaml
 from studium.config.document import read_document
 from studium.config.reading import Reading
 from studium.manage.improve.recipe import for_pace, recipe, steps_within, with_steps
-from studium.manage.improve.weakest import Score, scores_of, weakest
+from studium.manage.improve.weakest import Choice, Score, scores_of, weakest
 from studium.train.stages.catalogue import stage
 
 
@@ -74,6 +74,13 @@ def test_a_domain_with_few_problems_gives_those_it_has(tmp_path: Path):
     assert choice is not None
     told = recipe(choice, "sprout", tmp_path / "own.jsonl", seed=1, rows=4096, lora=False)
     assert 0 < told["data"][0]["rows"] < 4096
+
+
+def test_nothing_is_replayed_that_the_weak_skill_could_have_asked(tmp_path: Path):
+    scores = scores_of([figure("arithmetic", 0.5), figure("arithmetic", 0.5, 1), figure("sorting", 0.9, 1)])
+    choice = Choice(Score("arithmetic", 0.5, 0.4, 0.6, 90), "", tuple(scores))  # as if another asked the same
+    told = recipe(choice, "clerk", tmp_path / "own.jsonl", seed=3, rows=10, lora=False)
+    assert told["replay"]["data"] == [{"file": str(tmp_path / "own.jsonl")}]
 
 
 def test_steps_fit_into_the_time_and_too_few_are_none():

@@ -122,7 +122,8 @@ class Loop:
             self._say(f"asking {self._it.wanted.role} what it declines, to be replayed")
             return self._run(
                 *("train", "rehearse", "--model", self._it.wanted.role, "--out", str(file), *words),
-                *("--rows", str(REHEARSED_ROWS), "--seed", str(self._it.wanted.seed)),
+                *("--rows", str(REHEARSED_ROWS), "--beside", choice.chosen.domain),
+                *("--seed", str(self._it.wanted.seed)),
                 otherwise=Ending.NOT_TRAINED,
             ).data
 

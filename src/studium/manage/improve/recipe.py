@@ -28,9 +28,11 @@ def recipe(
     """Return the recipe as plain data, without steps. `rows` problems of each domain, or those there are.
 
     Of the weak skill the levels it gets something of are taught: another is beyond what minutes can teach, unless it
-    gets nothing of any.
+    gets nothing of any. Nothing is replayed that the weak skill's domain could have asked: it may be measured on there.
     """
-    weak = _fresh(choice.chosen.domain, choice.chosen.begun, rows, seed)
+    chosen = choice.chosen.domain
+    weak = _fresh(chosen, choice.chosen.begun, rows, seed)
+    kept = (_fresh(one.domain, one.levels, rows, seed, chosen) for one in choice.kept if one.levels)
     told: dict[str, Any] = {
         "model": model,
         "seed": seed,
@@ -38,10 +40,7 @@ def recipe(
         "validation": {"problems": _there(weak, VALIDATED, Split.SCORING)},
         "replay": {
             "share": REPLAY_SHARE,
-            "data": [
-                *(_fresh(one.domain, one.levels, rows, seed) for one in choice.kept if one.levels),
-                {"file": str(rehearsal)},
-            ],
+            "data": [*(one for one in kept if one["rows"]), {"file": str(rehearsal)}],
         },
         "batch": BATCH,
         "max_tokens": 512,
@@ -50,14 +49,15 @@ def recipe(
     return told | ({"lora": {"rank": _LORA_RANK, "alpha": _LORA_RANK}} if lora else {})
 
 
-def _fresh(domain: str, levels: Sequence[int], rows: int, seed: int) -> dict[str, Any]:
+def _fresh(domain: str, levels: Sequence[int], rows: int, seed: int, beside: str = "") -> dict[str, Any]:
     """Return a source of a domain's problems: so many, or as many different ones as it has."""
     told: dict[str, Any] = {"domain": domain, "levels": list(levels), "seed": seed}
+    told |= {"beside": beside} if beside else {}
     return told | {"rows": _there(told, rows, Split.TRAIN)}
 
 
 def _there(told: Mapping[str, Any], most: int, side: Split) -> int:
-    wanted = Source(domain=told["domain"], levels=tuple(told["levels"]), rows=most, seed=told["seed"])
+    wanted = Source(**{**told, "levels": tuple(told["levels"]), "rows": most})
     return len(problems_of(wanted, side=side, scarce=True))
 
 

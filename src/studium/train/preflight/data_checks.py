@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from studium.domains.catalogue import domain
 from studium.domains.protocol import ThinksAloud
+from studium.domains.wording import tidy
 from studium.train.config import Recipe, Source
 from studium.train.preflight.findings import DRAWING, Finding, Inputs, bad, good
 from studium.train.rows import Row
@@ -80,7 +81,7 @@ def _has_kl(stage: str, recipe: Any) -> bool:
 
 def _unused_of(place: str, source: Source, given: frozenset[str]) -> Iterator[Unused]:
     if source.file:
-        for key in ("levels", "teach", "thoughts", "seed"):
+        for key in ("levels", "teach", "thoughts", "seed", "beside"):
             if f"{place}.{key}" in given:
                 yield Unused(f"{place}.{key}", "rows of a file are as they are")
         return
@@ -140,13 +141,13 @@ class Shared(NamedTuple):
 
 def _shared(rows: Sequence[Row], items: Sequence[str]) -> Shared | None:
     """Return the first row that covers an item by shared 8-grams; those that many items have are not counted."""
-    grams = {item: _grams(_WORDS.findall(item.casefold())) for item in items}
+    grams = {item: _grams(_words(item)) for item in items}
     common = Counter(gram for found in grams.values() for gram in set(found))
     most = max(1, int(_WORDING * len(items)))
     wanted = {gram for gram, count in common.items() if count <= most}
     met: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        for gram in set(_grams(_WORDS.findall(_text(row).casefold()))) & wanted:
+        for gram in set(_grams(_words(*_texts(row)))) & wanted:
             met.setdefault(gram, []).append(row)
     for item, found in grams.items():
         covered: dict[str, set[int]] = {}
@@ -166,8 +167,13 @@ def _grams(words: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(words[at : at + GRAM]) for at in range(len(words) - GRAM + 1)]
 
 
-def _text(row: Row) -> str:
-    return " ".join([*(one.content for one in row.messages), row.prefix, row.completion])
+def _words(*texts: str) -> list[str]:
+    """Return words and signs without greetings: of a short question these are half, and no content."""
+    return [word for text in texts for word in _WORDS.findall(tidy(text))]
+
+
+def _texts(row: Row) -> list[str]:
+    return [*(one.content for one in row.messages), row.prefix + row.completion]
 
 
 def _normal(text: str) -> str:
