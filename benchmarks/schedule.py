@@ -13,10 +13,10 @@ from statistics import fmean, median
 from typing import Any
 
 from benchmarks.report import Aim, Report, run, say
+from benchmarks.schedule_bound import Bound, relaxation
+from benchmarks.schedule_optimum import Objective, optimum
 from studium.fleet.simulate import PEERS, POLICIES, WORKLOADS, Outcome, simulate, tabulate
-from studium.fleet.simulate.bound import Bound, relaxation
 from studium.fleet.simulate.measures import spread
-from studium.fleet.simulate.optimum import Objective, optimum
 from studium.fleet.simulate.policies import OURS, WITHOUT_HINTS
 from studium.fleet.simulate.workloads import small
 from studium.fleet.simulate.world import Trace

@@ -4,13 +4,13 @@ from collections import Counter
 from itertools import chain, combinations
 
 import pytest
+from benchmarks.schedule_bound import relaxation
+from benchmarks.schedule_optimum import Objective, optimum
 from hypothesis import given, settings
 from tests.fleet.simulate.worlds import ask, model, trace, traces
 
 from studium.errors import Unsupported
-from studium.fleet.simulate.bound import relaxation
 from studium.fleet.simulate.machine import Machine
-from studium.fleet.simulate.optimum import Objective, optimum
 from studium.fleet.simulate.world import VirtualDevice
 from studium.fleet.situation import TenantState
 

@@ -1,12 +1,12 @@
 """What holds for every policy on every world, ours and the peers."""
 
 import pytest
+from benchmarks.schedule_bound import relaxation
+from benchmarks.schedule_optimum import Objective, optimum
 from hypothesis import HealthCheck, given, settings
 from tests.fleet.simulate.worlds import BUDGET, traces
 
 from studium.fleet.simulate import POLICIES, simulate
-from studium.fleet.simulate.bound import relaxation
-from studium.fleet.simulate.optimum import Objective, optimum
 
 CLOSE = 1e-6
 
