@@ -129,7 +129,7 @@ def common_settings(recipe: GivenRecipe) -> dict[str, Any]:
     return {
         "output_dir": gettempdir(),
         "bf16": False,
-        "activation_checkpointing": recipe.compute.gradient_checkpointing,
+        checkpointing_setting(): recipe.compute.gradient_checkpointing,
         "report_to": "none",
         "disable_tqdm": True,
         "remove_unused_columns": False,
@@ -138,10 +138,18 @@ def common_settings(recipe: GivenRecipe) -> dict[str, Any]:
     }
 
 
+def checkpointing_setting() -> str:
+    """Return what transformers calls gradient checkpointing: it was renamed in 5.18; Unsloth needs an older one."""
+    from transformers import TrainingArguments
+
+    known = "activation_checkpointing" in TrainingArguments.__dataclass_fields__
+    return "activation_checkpointing" if known else "gradient_checkpointing"
+
+
 def prepare(model: Any, compute: Compute) -> None:
     """Set a model up for how it is computed. Raises ConfigurationError where a library is not there."""
     if compute.gradient_checkpointing:
-        model.activation_checkpointing_enable()
+        getattr(model, f"{checkpointing_setting()}_enable")()
     if compute.liger:
         try:
             from liger_kernel.transformers import (  # pyright: ignore[reportMissingImports]

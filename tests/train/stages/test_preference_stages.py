@@ -13,7 +13,7 @@ from studium.train.models import load
 from studium.train.preferences.pairs import Pair, read_pairs, write_pairs
 from studium.train.run_folder import RunFolder, State
 from studium.train.stages import dpo, kto
-from studium.train.trl_bridge import GivenRecipe
+from studium.train.trl_bridge import GivenRecipe, checkpointing_setting
 
 torch = pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
 
@@ -79,7 +79,7 @@ def plain_settings(path: Path) -> dict:
         "max_length": 512,
         "bf16": False,
         "use_cpu": True,
-        "activation_checkpointing": False,
+        checkpointing_setting(): False,
         "report_to": "none",
         "logging_steps": 1,
         "save_strategy": "no",
