@@ -26,6 +26,7 @@ from studium.cli import (
     jobs,
     lease,
     models,
+    nightly,
     rollout,
     session,
     students,
@@ -66,6 +67,7 @@ app.add_typer(adapters.app, name="adapters")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(improve.app, name="improve")
+app.add_typer(nightly.app, name="nightly")
 app.add_typer(session.app, name="session")
 app.add_typer(intents.app, name="intents")
 app.add_typer(governor.app, name="governor")

@@ -50,12 +50,16 @@ Url = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """The HTTP endpoint. Keys of callers are comma-separated in the variable `api_keys_env` names."""
+    """The HTTP endpoint. Keys of callers are comma-separated in the variable `api_keys_env` names.
+
+    `max_dataset_bytes` is the largest file of rows that is taken for training.
+    """
 
     host: Annotated[str, Text("a host name or address", re.compile(r"[A-Za-z0-9.:_-]{1,253}"))] = "127.0.0.1"
     port: Annotated[int, Whole(0, 65535)] = 8377
     api_keys_env: Environment = None
     max_body_bytes: BodyBytes = 8 * MIB
+    max_dataset_bytes: BodyBytes = GIB
     header_timeout_s: Seconds = 10.0
     body_timeout_s: Seconds = 30.0
     request_timeout_s: Seconds = 300.0
@@ -321,6 +325,27 @@ class ImproveConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class NightlyDistilConfig:
+    """A recipe for distillation that a running Studium carries out every night `at` a local time; "" for none.
+
+    What it makes is registered for `role` (None: the role of the recipe's last student) and judged by the gate on so
+    many `problems` of each domain; whether it serves is left to people. A relative path is from the configuration.
+    """
+
+    recipe: Plain = ""
+    at: Annotated[str, Text("a time of day such as 02:30", re.compile(r"([01]\d|2[0-3]):[0-5]\d"))] = "02:30"
+    role: Annotated[str | None, Text("the name of a role")] = None
+    problems: Annotated[int, Whole(1, 10_000)] = 200
+
+
+@dataclass(frozen=True, slots=True)
+class NightlyConfig:
+    """What is done every night."""
+
+    distil: NightlyDistilConfig = NightlyDistilConfig()
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: Annotated[str, Choice(LOG_LEVELS)] = "info"
 
@@ -345,4 +370,5 @@ class Settings:
     rollout: RolloutConfig = RolloutConfig()
     health: HealthConfig = HealthConfig()
     improve: ImproveConfig = ImproveConfig()
+    nightly: NightlyConfig = NightlyConfig()
     log: LogConfig = LogConfig()

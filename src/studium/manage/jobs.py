@@ -74,10 +74,11 @@ class Jobs:
         self._begin = begin or self._begin_process
         self._children: list[subprocess.Popen[bytes]] = []
 
-    def submit(self, kind: str, name: str, request: Mapping[str, Any]) -> Job:
+    def submit(self, kind: str, name: str, request: Mapping[str, Any], *, again: bool = True) -> Job:
         """Keep a job, to be begun as soon as there is room; the same again returns the one there is.
 
-        One that failed or was stopped before is queued again with the new request. Raises BadRequest where one of its
+        With `again` one that failed or was stopped before is queued again with the new request; else whatever there is
+        of its name stays as it is. Raises BadRequest where one of its
         name is told otherwise and is open or done, OperatorError where too many wait.
         """
         waiting = sum(one.state is JobState.QUEUED for one in self._log.jobs(only_open=True))
@@ -91,6 +92,8 @@ class Jobs:
         if self._log.add(job):
             return self.job(job.id)
         known = self.job(job.id)
+        if not again:
+            return known
         if known.request == request or known.state in (JobState.FAILED, JobState.STOPPED):
             if known.state is JobState.FAILED or known.request != request:
                 self._log.queue(job.id, request)

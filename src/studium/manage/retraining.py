@@ -14,12 +14,14 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
 
 from studium.manage.improve.ending import Ending
 from studium.manage.improve.folder import HOME, Improvement, improvements
+from studium.manage.looking import looking
 from studium.store.learning import Standing, Window
 
 if TYPE_CHECKING:
@@ -82,22 +84,9 @@ async def retraining(config: "Config", store: "Store", roles: Sequence[str]) -> 
     if not config.improve.automatic:
         yield
         return
-    task = asyncio.create_task(_work(config, store, roles), name="training again")
-    try:
+    look = partial(_look, config, store, roles)
+    async with looking("looking for what to train again", look, config.improve.check_s):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _work(config: "Config", store: "Store", roles: Sequence[str]) -> None:
-    while True:
-        try:
-            await _look(config, store, roles)
-        except Exception:  # nobody's answer depends on it
-            log.exception("looking for what to train again went wrong")
-        await asyncio.sleep(config.improve.check_s)
 
 
 async def _look(config: "Config", store: "Store", roles: Sequence[str]) -> None:

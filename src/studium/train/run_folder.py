@@ -105,8 +105,11 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._file("stop").unlink(missing_ok=True)
         if not kept:
+            # Who is trained last, where a recipe trains one after the other.
+            base = [recipe.model, *getattr(recipe, "then", ())][-1]
             provenance = {
-                "base_sha256": base_sha256(recipe.model),
+                "base": base,
+                "base_sha256": base_sha256(base),
                 "versions": versions(),
                 "commit": commit(),
                 "began": time.time(),

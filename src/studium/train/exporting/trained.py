@@ -127,7 +127,7 @@ def _of_run(run: RunFolder) -> Trained:
         run.path.name,
         kind,
         adapter if kind is AdapterKind.ADAPTER else run.checkpoint,
-        str(told["recipe"]["model"]),
+        str(told.get("base") or told["recipe"]["model"]),
         str(told.get("base_sha256", "")),
         lineage_of(run),
     )
