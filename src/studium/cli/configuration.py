@@ -91,7 +91,8 @@ def _shown(path: str, value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int) and key in {"memory_budget", "memory", "safety_margin", "max_body", "max_size"}:
+    sizes = {"memory_budget", "memory", "safety_margin", "max_body", "max_dataset", "max_size"}
+    if isinstance(value, int) and key in sizes:
         return format_size(value)
     if isinstance(value, float) and (
         key.endswith("timeout") or key in {"heartbeat", "patience", "lease_leave", "expiry"}

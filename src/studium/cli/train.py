@@ -34,6 +34,10 @@ ShapeOption = Annotated[
         "--shape", metavar="FILE", help="A config.json, for a forecast where the model is not here."
     ),
 ]
+AtOption = Annotated[
+    str | None,
+    typer.Option("--at", metavar="URL", help="Another Studium that trains, such as http://box:8377."),
+]
 _ABOUT = {
     "sft": "Learn replies: supervised fine-tuning.",
     "weighted_sft": "Learn an expert's steps, each weighed by how well it is known.",
@@ -62,14 +66,18 @@ def _stage_command(stage: str) -> Callable[..., None]:
         dry_run: Annotated[
             bool, typer.Option("--dry-run", help="Only say what memory and time it will take.")
         ] = False,
+        at: AtOption = None,
         workspace: WorkspaceOption = None,
         json: JsonOption = False,
     ) -> None:
         from studium.cli.checks import need_training_tools
         from studium.train.recipe_file import read_told
 
-        need_training_tools()
+        if at is None:
+            need_training_tools()
         told = read_told(config, stage, [*(sets or ()), *([f"name={name}"] if name else ())])
+        if at is not None:
+            raise typer.Exit(_elsewhere(told, at, workspace, dry_run=dry_run, json=json))
         runs = settings(None, workspace).workspace / "runs"
         forecast = _foreseen(told, runs, shape, quiet=json and not dry_run)
         if dry_run:
@@ -86,6 +94,18 @@ def _stage_command(stage: str) -> Callable[..., None]:
 
 for _stage in STAGES:
     app.command(_stage)(_stage_command(_stage))
+
+
+def _elsewhere(told: "Told", at: str, workspace: str | None, *, dry_run: bool, json: bool) -> int:
+    """Have another Studium train, bring the run home and say how it ended; return the exit status."""
+    from studium.cli.train_at import train_there
+    from studium.manage.box import Box
+    from studium.train.run_folder import RunFolder
+
+    home = settings(None, workspace).workspace
+    status = train_there(told, Box(at, note), home, dry_run=dry_run, json=json)
+    folder = RunFolder(home / "runs" / told.recipe.name)
+    return _tell(folder, told.stage, status, json=json) if status == 0 and not dry_run else status
 
 
 def _foreseen(told: "Told", runs: Path, shape: Path | None, *, quiet: bool) -> "Forecast":
@@ -239,13 +259,25 @@ def _score(folder: "RunFolder") -> str:
 
 
 @app.command("stop")
-def stop(name: RunName, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+def stop(
+    name: RunName, at: AtOption = None, workspace: WorkspaceOption = None, json: JsonOption = False
+) -> None:
     """Ask a run to stop after the step at work; it can be resumed.
 
     Example: studium train stop sft-sorting
     """
     from studium.train.run_folder import State
 
+    if at is not None:
+        from studium.cli.train_at import stop_there
+        from studium.manage.box import Box
+
+        job = stop_there(name, Box(at, note))
+        if json:
+            write_json(job)
+        else:
+            note(f"{name} at {at}: {job['state']}; the same train command goes on with it")
+        return
     folder = the_run(name, workspace)
     if folder.status().state is not State.RUNNING:
         raise BadRequest(

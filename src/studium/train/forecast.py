@@ -284,9 +284,8 @@ def pace(runs: Iterable[RunFolder], stage: str, recipe: Recipe) -> Pace | None:
     for run in runs:
         told = run.told()
         kept = told.get("recipe", {})
-        alike = told.get("stage") == stage and all(
-            kept.get(key) == getattr(recipe, key) for key in ("model", "max_tokens")
-        )
+        is_ours = told.get("stage") == stage and not told.get("trained_at")  # elsewhere
+        alike = is_ours and all(kept.get(key) == getattr(recipe, key) for key in ("model", "max_tokens"))
         status = run.status()
         if alike and kept["lora"]["rank"] == recipe.lora.rank and status.step >= 3:
             rows = kept["batch"] * kept["accumulate"] * kept.get("draws", {}).get("each", 1)

@@ -98,6 +98,11 @@ def gate_of(server: ServerConfig, environment: Mapping[str, str] = os.environ) -
     return Gate({_fingerprint(key): key for key in keys})
 
 
+def own_key(server: ServerConfig, environment: Mapping[str, str] = os.environ) -> str:
+    """Return a key that this server lets in, for what it begins itself; "" where none is needed."""
+    return _keys(server.api_keys_env, environment)[0] if server.api_keys_env else ""
+
+
 def is_loopback(host: str) -> bool:
     """Return whether `host`, a name or an address, is this machine itself."""
     name = host.strip("[]").lower().rstrip(".")

@@ -23,7 +23,7 @@ def check_length(request: web.BaseRequest, max_bytes: int, shorten: str = "") ->
     """Refuse a body whose declared length is too large. Raises Refused (413)."""
     declared = request.content_length
     if declared is not None and declared > max_bytes:
-        raise _too_large(f"{declared:,} bytes", max_bytes, shorten)
+        raise too_large(f"{declared:,} bytes", max_bytes, shorten)
 
 
 async def read_body(request: web.BaseRequest, *, max_bytes: int, timeout_s: float) -> bytes:
@@ -51,7 +51,7 @@ async def body_pieces(
     stall_s: float | None = None,
     shorten: str = "shorten the conversation or raise server.max_body",
 ) -> AsyncIterator[bytes]:
-    """Yield the body as it comes. Raises Refused: 413 too large, 400 broken; TimeoutError after a pause of `stall_s`."""
+    """Yield the body as it comes. Raises Refused (413 too large, 400 broken), TimeoutError after `stall_s` of pause."""
     check_length(request, max_bytes, shorten)
     num_bytes = 0
     try:
@@ -62,7 +62,7 @@ async def body_pieces(
                 return
             num_bytes += len(piece)
             if num_bytes > max_bytes:
-                raise _too_large("a longer one", max_bytes, shorten)
+                raise too_large("a longer one", max_bytes, shorten)
             yield piece
     except (web.RequestPayloadError, HttpProcessingError) as error:
         raise Refused(400, "bad_request", f"the body cannot be read: {error}") from error
@@ -82,7 +82,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _too_large(found: str, max_bytes: int, shorten: str) -> Refused:
+def too_large(found: str, max_bytes: int, shorten: str) -> Refused:
+    """Return the refusal of a body; `shorten` says what to try."""
     return Refused(
         413,
         "body_too_large",

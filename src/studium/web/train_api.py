@@ -2,12 +2,14 @@
 
 `POST /api/train` {stage, recipe (an object, or YAML text), name, dry_run, wait_s} begins one. The answer comes when it
 has begun to learn, was refused by its preflight, or after `wait_s` seconds (0 to 300, 30 unless told); `dry_run` only
-says what memory and time it will take. A recipe's paths stay within the workspace (`manage.recipes`). `GET /api/jobs`
-lists, `GET /api/jobs/JOB` shows one, `POST /api/jobs/JOB/stop` and `/resume` do as they say.
+says what memory and time it will take, and its model's hash. A recipe's paths stay within the workspace
+(`manage.recipes`). `GET /api/jobs` lists, `GET /api/jobs/JOB` shows one, `POST /api/jobs/JOB/stop` and `/resume` do as
+they say. `datasets_api` takes rows that are sent ahead, `runs_api` sends what came of them.
 """
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from studium.config.running import KEY_VARIABLE
 from studium.errors import ConfigurationError, DoesNotFit, OperatorError, StudiumError
 from studium.records.jobs import Job, JobState
 from studium.web import fields
+from studium.web.access import own_key
 from studium.web.failures import BadField, Refused
 from studium.web.leases_api import studium_of
 from studium.web.openai_api import json_body, json_response
@@ -41,6 +45,8 @@ _KNOWN = {"stage", "recipe", "name", "dry_run", "wait_s"}
 @asynccontextmanager
 async def tending(studium: "Studium") -> AsyncIterator[None]:
     """Look after the workspace's jobs while the block runs; at its end they go on alone."""
+    if key := own_key(studium.config.server):
+        os.environ[KEY_VARIABLE] = key  # with which the jobs' processes ask this server for memory
     task = asyncio.create_task(_tend(jobs_of(studium)), name="tending jobs")
     try:
         yield
@@ -89,7 +95,8 @@ async def begin(request: web.Request) -> web.StreamResponse:
     forecast, kept = await asyncio.to_thread(_looked_at, studium, stage, recipe, name)
     _must_fit(studium, forecast)
     if fields.flag(body, "dry_run"):
-        return json_response({"forecast": forecast.data()})
+        base = await asyncio.to_thread(_base_sha256, forecast.model)
+        return json_response({"forecast": forecast.data(), "base_sha256": base})
     job = await asyncio.to_thread(_submitted, studium, kept)
     job = await _settled(studium, job, WAIT_S if wait_s is None else wait_s)
     if job.state is JobState.FAILED:
@@ -147,6 +154,12 @@ def _looked_at(
     except ConfigurationError as error:
         raise BadField("recipe", error.happened, expected=error.expected, try_next=error.try_next) from error
     return forecast, (told.recipe.name, request)
+
+
+def _base_sha256(model: str) -> str:
+    from studium.train.bases import base_sha256
+
+    return base_sha256(model)
 
 
 def _submitted(studium: "Studium", kept: tuple[str, dict[str, str]]) -> Job:
