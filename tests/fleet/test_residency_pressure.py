@@ -52,7 +52,7 @@ async def test_an_ask_waits_for_memory_a_thief_holds_and_goes_on_when_it_is_free
     machine = Machine(thief_mib=80)
     async with house({"a": script()}, available=machine.available, **QUICK) as h:
         asking = asyncio.create_task(h.ask(student("a"), timeout_s=30))
-        await eventually(lambda: h.fleet.residency.queue_length() == 1)
+        await eventually(lambda: len(h.fleet.residency._house.waiting) == 1)
         await eventually(lambda: h.fleet.residency.not_ours_bytes() == {"memory": 80 * MIB})
         assert not loaded(h)
         machine.thief_mib = 20

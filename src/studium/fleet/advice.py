@@ -53,10 +53,6 @@ class Advice:
         """Return the device of every model that holds memory, also of those coming and going."""
         return {name: one.device for name, one in self._house.tenants.items()}
 
-    def queue_length(self) -> int:
-        """Return how many asks have no place yet."""
-        return len(self._house.waiting)
-
     def places(self, model: ModelSpec) -> list[Place]:
         """Return where a model could live and what it would cost there, as far as was learned."""
         return list(self._outlook.places(model, self._house.needs(model.name)))

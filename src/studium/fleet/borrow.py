@@ -77,11 +77,6 @@ class Borrowed:
         """Whether somebody more urgent needs the memory: save, free it, and call `pause`."""
         return self._leave
 
-    def wait_until_asked(self, timeout_s: float) -> bool:
-        """Wait until asked to leave, at most so long; say whether that is so."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._leave, timeout_s)
-
     def pause(self) -> None:
         """Say that the memory is free, and wait until it is there again. Nothing of it may be in use meanwhile.
 
@@ -219,7 +214,6 @@ def borrow(
     name: str,
     num_bytes: int,
     *,
-    priority: str = "training",
     on_gpu: bool = False,
     wait_s: float = LONGEST_WAIT_S,
     tell: Callable[[str], None] = lambda line: None,
@@ -229,7 +223,13 @@ def borrow(
     Blocks until it is there, at most `wait_s`, as each `pause` does. `tell` is given lines for people, from a
     thread. Raises EngineTimeout, DoesNotFit, CallerError (a name in use, or that is none).
     """
-    wanted = {"name": name, "memory": num_bytes, "priority": priority, "on_gpu": on_gpu, "timeout_s": wait_s}
+    wanted = {
+        "name": name,
+        "memory": num_bytes,
+        "priority": "training",
+        "on_gpu": on_gpu,
+        "timeout_s": wait_s,
+    }
     borrowed = Borrowed(workspace, wanted, wait_s=wait_s, tell=tell)
     try:
         borrowed._open()

@@ -26,7 +26,7 @@ def test_of_whom_nothing_is_known_is_as_good_as_any_other():
     found = known()
     assert found.mean(A, "sums") == ROOT
     assert found.evidence(A, "sums") == 0.0
-    low, high = found.interval(A, "sums")[1:]
+    low, high = found.posterior(A, "sums").interval()[1:]
     assert low < 0.25 and high > 0.75
 
 
@@ -34,7 +34,7 @@ def test_grades_decide_in_the_end_and_narrow_the_interval():
     few, many = known(graded("a", "sums", 3, 0)), known(graded("a", "sums", 180, 20))
     assert ROOT < few.mean(A, "sums") < 1.0
     assert many.mean(A, "sums") == pytest.approx(0.9, abs=0.02)
-    assert many.interval(A, "sums").low > few.interval(A, "sums").low
+    assert many.posterior(A, "sums").interval().low > few.posterior(A, "sums").interval().low
     assert many.evidence(A, "sums") == 200
 
 
@@ -73,7 +73,10 @@ def test_a_new_model_begins_near_the_old_one_but_far_less_certain():
     old, new = known(graded("a", "sums", 180, 20)), known(graded("a", "sums", 180, 20, model="before"))
     assert new.evidence(A, "sums") == pytest.approx(MOST_FORMER_GRADES)
     assert 0.6 < new.mean(A, "sums") < old.mean(A, "sums")
-    widths = [one.interval(A, "sums").high - one.interval(A, "sums").low for one in (old, new)]
+    widths = [
+        one.posterior(A, "sums").interval().high - one.posterior(A, "sums").interval().low
+        for one in (old, new)
+    ]
     assert widths[1] > 2 * widths[0]
 
 

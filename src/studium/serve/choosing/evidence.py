@@ -108,10 +108,6 @@ class Panel:
         total = sum(evidence) + self._others(groups)
         return [replace(one, probability=share / total) for one, share in zip(groups, evidence, strict=True)]
 
-    def nobody_right(self, groups: Sequence[Group]) -> float:
-        """Return the probability that the right answer is one that nobody gave, 0 to 1; 1 where there is no reply."""
-        return max(0.0, 1.0 - math.fsum(one.probability for one in groups))
-
     def settled(self, replies: Sequence[MemberReply], left: Sequence[str]) -> bool:
         """Say whether the leader stays the leader whatever those `left` may say; a name may come once per sample.
 

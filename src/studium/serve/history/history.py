@@ -41,7 +41,6 @@ from studium.store.replies import Asked
 log = logging.getLogger(__name__)
 
 LOOK_S = 2.0
-GATHER_S = 0.1
 """How often what was answered is learned from: together, so that a busy server spends milliseconds on it."""
 
 TIDY_S = 3600.0

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from studium.evals.beta import beta_quantile
 from studium.evals.intervals import Interval
+from studium.fleet.quantiles import beta
 from studium.records.grades import WHOLE, Counts
 from studium.records.models import Student, Tier
 from studium.serve.calls import Known
@@ -56,10 +56,10 @@ class Posterior:
         """Grades and what the card counts, without the levels above."""
         return self.grades + self.card_grades
 
-    def interval(self, level: float = 0.9) -> Interval:
-        """Return the mean with the bounds between which it lies with probability `level`."""
-        tail = (1 - level) / 2
-        low, high = (beta_quantile(self.alpha, self.beta, share) for share in (tail, 1 - tail))
+    def interval(self) -> Interval:
+        """Return the mean with the bounds between which it lies with probability 0.9."""
+        tail = 0.05
+        low, high = (beta(share, self.alpha, self.beta) for share in (tail, 1 - tail))
         return Interval(self.mean, min(low, self.mean), max(high, self.mean))
 
 
@@ -102,10 +102,6 @@ class Reliability:
     def evidence(self, student: Student, kind: str) -> float:
         """Return how many grades stand behind `mean`, the card's included."""
         return self.posterior(student, kind).evidence
-
-    def interval(self, student: Student, kind: str, level: float = 0.9) -> Interval:
-        """Return the mean with its credible interval."""
-        return self.posterior(student, kind).interval(level)
 
     def level(self, student: Student) -> float:
         """Return what a student is expected to get right at a kind nobody has seen it at, 0 to 1."""
