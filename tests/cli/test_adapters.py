@@ -83,6 +83,28 @@ def test_a_finished_run_is_taken_in_with_its_lineage(folder, run, told):
     assert "sft my-run" in listed and "whole" in listed
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_went_on_from_an_adapter_names_it_and_the_student_both_began_with(folder, run, told, whole):
+    """Its base was told as a path of the file it was trained on, which led nobody anywhere."""
+    finished_run(folder)
+    first = told("register", "my-run", "--role", BASE, *(["--merged"] if whole else []))
+    file = (
+        f"{WORKSPACE}/{first['folder']}/model.gguf"
+        if whole
+        else f"{WORKSPACE}/runs/my-run/checkpoint/model.gguf"
+    )
+    for number, name in enumerate(("second", "third")):
+        recipe = json.loads((finished_run(folder, name) / "recipe.json").read_text())
+        before = f"{WORKSPACE}/adapters/{BASE}/second/model.gguf" if number else file
+        recipe |= {"recipe": {"model": before}, "base_sha256": sha256_of_file(folder / before)}
+        (folder / WORKSPACE / "runs" / name / "recipe.json").write_text(json.dumps(recipe))
+        made = told("register", name, "--role", BASE, "--merged")
+        assert made["base"] == f"{BASE}/{first['name']}"
+        assert (made["lineage"]["stands_on"], made["lineage"]["student"]) == (first["id"], BASE)
+        first = made
+    assert f"{BASE}/second" in run("list").out
+
+
 def test_promotion_on_the_gates_evidence_and_the_way_back(folder, run, told):
     finished_run(folder)
     adapter = told("register", "my-run", "--role", BASE)

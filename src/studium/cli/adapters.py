@@ -147,7 +147,7 @@ def register(
 
     with _opened(config, workspace) as (registry, roles, given):
         known_role(role, roles)
-        found = source_of(what, given, base, merged=merged)
+        found = source_of(what, given, registry, base, merged=merged)
         adapter = registry.register(
             found.folder,
             role,

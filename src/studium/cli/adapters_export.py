@@ -9,6 +9,7 @@ import typer
 from studium.cli.options import ConfigOption, JsonOption, WorkspaceOption, settings
 from studium.cli.output import note, write, write_json
 from studium.errors import BadRequest
+from studium.records.adapters import STUDENT
 
 if TYPE_CHECKING:
     from studium.config import Config
@@ -137,9 +138,9 @@ def _manner(trained: "Trained", config: "Config", system: str | None) -> "Manner
     from studium.train.exporting.modelfile import Manner
 
     students = build_roster(config).students
+    base = trained.lineage.get(STUDENT) or trained.base
     student = next(
-        (one for one in students.values() if trained.base in (one.model.name, one.model.source, one.name)),
-        None,
+        (one for one in students.values() if base in (one.model.name, one.model.source, one.name)), None
     )
     if student is None and system is None:
         return None

@@ -6,17 +6,24 @@ from typing import TYPE_CHECKING
 
 from studium.errors import BadRequest
 from studium.records.adapters import AdapterKind, content_sha256
+from studium.registry.lineage import going_on, made_by
 
 if TYPE_CHECKING:
     from studium.config import Config
+    from studium.registry import Registry
     from studium.train.exporting.trained import Trained
 
 RUNS = "runs"
 _MARKS = ("recipe.json", "adapter_meta.json")
 
 
-def source_of(what: str, config: "Config", base: str | None, *, merged: bool) -> "Trained":
-    """Return what is to be taken in, its base by its name in the roster. Raises BadRequest."""
+def source_of(
+    what: str, config: "Config", registry: "Registry", base: str | None, *, merged: bool
+) -> "Trained":
+    """Return what is to be taken in, its base by its name: of the roster, or ROLE/NAME of the adapter it went on from.
+
+    Raises BadRequest.
+    """
     from studium.train.exporting.trained import Trained, trained_in
 
     folder = _folder(what, config)
@@ -31,6 +38,10 @@ def source_of(what: str, config: "Config", base: str | None, *, merged: bool) ->
         found = Trained(folder.name, kind, folder, "")
     if merged and found.kind is AdapterKind.ADAPTER:
         found = _merged(found, folder)
+    before = made_by(found.base, found.base_sha256, registry.adapters(), config.workspace)
+    if base is None and before is not None:
+        told = {**found.lineage, **going_on(before)}
+        found = replace(found, base=f"{before.role}/{before.name}", lineage=told)
     named = base or _in_roster(found.base, config)
     if not named and found.kind is AdapterKind.ADAPTER:
         raise BadRequest(

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import orjson
 
 OWN_STUDENT = ""
+STANDS_ON, STUDENT = "stands_on", "student"
+"""Of a lineage: the id of the adapter whose model was trained on, and the roster's model all of it began with."""
 ROUTES_LEASE = "routes"
 """The lease under which routes are changed: one for all roles."""
 
@@ -72,9 +74,9 @@ class Adapter:
     `id` is the content hash of its card (adapter_meta.json), which holds all that is here but the time, and the hash
     of every file; `name` is unique within its role. `folder` is below the workspace: adapters/ROLE/NAME.
     `serving_file` is the GGUF in it that the engine loads, a LoRA or a whole model; "" where there is none. `base` is
-    the model it changes (a roster's model or an embedded student), `base_sha256` of that model's file, "" where
-    nobody noted it. `lineage` holds what it was made from: run, stage, data_sha256, recipe_sha256, commit, versions,
-    scores, licence.
+    the model it changes (a roster's model, an embedded student, or ROLE/NAME of the adapter it went on from),
+    `base_sha256` of that model's file, "" where nobody noted it. `lineage` holds what it was made from: run, stage,
+    data_sha256, recipe_sha256, commit, versions, scores, licence; where it went on from another, STANDS_ON and STUDENT.
     """
 
     id: str

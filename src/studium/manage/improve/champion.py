@@ -6,6 +6,7 @@ from studium.errors import BadRequest
 from studium.records.adapters import AdapterKind
 from studium.records.models import Student
 from studium.registry import Registry, build_roster, ships_with_studium
+from studium.registry.lineage import merged_path
 from studium.serve.team.routing import holders_of
 from studium.store import open_store
 
@@ -34,11 +35,11 @@ def trainable(config: "Config", role: str) -> str:
         adapter = registry.adapter(role, champion)
         if adapter.kind is AdapterKind.MODEL:
             return str(registry.serving_path(adapter).absolute())
-        merged = config.workspace / "runs" / str(adapter.lineage.get("run", "")) / "checkpoint" / "model.gguf"
-        if not adapter.lineage.get("run") or not merged.is_file():
+        merged = merged_path(adapter, config.workspace)
+        if merged is None:
             raise BadRequest(
                 f"{role}/{adapter.name} is an adapter, and the merged model to go on from is not there",
-                expected=f"{merged}",
+                expected=f"{config.workspace}/runs/{adapter.lineage.get('run') or 'NAME'}/checkpoint/model.gguf",
                 try_next=f"studium adapters rollback {role}, or keep the runs of what serves",
             )
         return str(merged.absolute())
