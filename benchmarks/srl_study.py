@@ -16,7 +16,7 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
-from benchmarks.proving_cells import OLD_LEVELS, REPLY_TOKENS, STEP_TOKENS, Ground, Size, step_draws
+from benchmarks.proving_cells import OLD_LEVELS, REPLY_TOKENS, STEP_TOKENS, Ground, Size
 from benchmarks.proving_ground import QUICK, folder_of, quiet
 from benchmarks.report import Aim, Report, emit, say
 from studium.domains.catalogue import domain as domain_named
@@ -37,21 +37,30 @@ from studium.train.stages import srl
 SEEDS = (1, 2, 3, 4, 5)
 HARD_LEVEL = 6
 WRONG_STEPS = 0.1
-FULL = Size(srl_steps=120, rlvr_steps=120, sft_steps=420)
+FULL = Size(srl_steps=120, rlvr_steps=80, sft_steps=420, problems=300, prompts=2000)
+GROUPS, MOST_ROUNDS = 16, 2
+THINKING_STEPS = 900
+RATE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One cell of the study: a setting of the four factors."""
+    """One cell of the study: a setting of the factors."""
 
     traces: int = 256
     kind: str = "clean"
+    thinks: bool = False
     unit: str = "characters"
     variant: str = "as published"
 
     @property
     def data(self) -> str:
-        return f"{self.traces}-{self.kind}"
+        return f"{self.traces}-{self.kind}{'-thoughts' * self.thinks}"
+
+    @property
+    def start(self) -> str:
+        """The base it begins with."""
+        return "thinking" if self.thinks else "base"
 
     @property
     def name(self) -> str:
@@ -64,7 +73,7 @@ CHOICES = (
     replace(CENTRE, traces=64),
     replace(CENTRE, traces=512),
     replace(CENTRE, kind="noisy"),
-    replace(CENTRE, kind="thoughtless"),
+    replace(CENTRE, thinks=True),
     replace(CENTRE, unit="words"),
     replace(CENTRE, variant="exact bonus"),
     replace(CENTRE, variant="injection"),
@@ -80,7 +89,7 @@ class Study(Ground):
         old = Source(
             domain=self.domain,
             levels=OLD_LEVELS,
-            rows=self.size.old_rows // 4,
+            rows=self.size.old_rows,
             seed=self.seed + 70,
             teach="steps",
             thoughts=True,
@@ -91,8 +100,8 @@ class Study(Ground):
             "base",
             data=(old,),
             batch=48,
-            steps=self.size.sft_steps,
-            rate=2e-3,
+            steps=THINKING_STEPS if self.size == FULL else self.size.sft_steps,
+            rate=RATE,
             thinks=True,
         )
         return "thinking"
@@ -103,17 +112,21 @@ class Study(Ground):
         path = self.folder / f"{choice.data}.jsonl"
         if not path.exists():
             path.write_text("".join(json.dumps(_line(row)) + "\n" for row in self._rows(choice)))
-        options = {"batch": 48, "steps": self.size.sft_steps, "rate": 2e-3}
-        thinks = choice.kind != "thoughtless"
         self._stage(
-            name, "sft", self._start(choice), data=(Source(file=str(path), rows=0),), thinks=thinks, **options
+            name,
+            "sft",
+            choice.start,
+            data=(Source(file=str(path), rows=0),),
+            batch=48,
+            steps=self.size.sft_steps,
+            rate=RATE,
+            thinks=choice.thinks,
         )
         return name
 
     def srl_on(self, choice: Choice) -> str:
         """Learn the traces by likeness, as the choice says."""
         name = f"srl-{choice.name}"
-        thinks = choice.kind != "thoughtless"
         settings = srl.Srl(
             unit=choice.unit,
             exact_bonus=0.5 * (choice.variant == "exact bonus"),
@@ -121,12 +134,13 @@ class Study(Ground):
         )
         recipe = self._recipe(
             "srl",
-            self._start(choice),
+            choice.start,
             steps=self.size.srl_steps,
-            rate=1e-3,
-            thinks=thinks,
+            rate=RATE,
+            batch=GROUPS,
+            thinks=choice.thinks,
             srl=settings,
-            draws=step_draws(),
+            draws=draws(STEP_TOKENS),
             data=(self._source(rows=choice.traces, teach="steps", seed=self.seed),),
         )
 
@@ -139,33 +153,38 @@ class Study(Ground):
                 reward=srl.reward_of(recipe),
                 at_line=True,
                 choose=lambda rows: self._rows(choice),
-                repair=srl.Injection(thinks) if settings.inject else None,
+                repair=srl.Injection(choice.thinks) if settings.inject else None,
             )
             assert made.folder is not None, made.ended
 
         self._once(name, carry_out)
         return name
 
-    def rlvr_from(self, start: str, thinks: bool) -> str:
-        """Go on with every step verified."""
-        name = f"{start}-rlvr"
-        self.rlvr(name, start, thinks=thinks)
-        return name
-
     def rlvr_by_answer(self) -> str:
         """Reward the base for the answer alone, whatever the steps."""
+        return self._rewarded("rlvr-by-answer", "base", "prompts", "outcome", REPLY_TOKENS, thinks=False)
+
+    def rlvr_from(self, start: str, thinks: bool) -> str:
+        """Go on with every step verified."""
+        return self._rewarded(f"{start}-rlvr", start, "step-prompts", "steps", STEP_TOKENS, thinks=thinks)
+
+    def _rewarded(
+        self, name: str, start: str, teach: str, reward: str, most_tokens: int, *, thinks: bool
+    ) -> str:
+        fresh_prompts = self._source(rows=self.size.prompts, teach=teach, seed=self.seed + 100)
         self._stage(
-            "rlvr-by-answer",
+            name,
             "rlvr",
-            "base",
-            data=(self._source(rows=self.size.prompts, teach="prompts", seed=self.seed + 100),),
-            reward="outcome",
+            start,
+            data=(fresh_prompts,),
+            batch=GROUPS,
             steps=self.size.rlvr_steps,
-            rate=1.5e-4,
-            validate_every=5,
-            draws=Draws(sampler="fast", each=8, most_tokens=REPLY_TOKENS),
+            rate=RATE,
+            thinks=thinks,
+            reward=reward,
+            draws=draws(most_tokens),
         )
-        return "rlvr-by-answer"
+        return name
 
     def measured(self, name: str, thinks: bool) -> Mapping[str, Any]:
         path = self.folder / f"{name}.study.json"
@@ -173,13 +192,10 @@ class Study(Ground):
             path.write_text(json.dumps(self._measure(name, thinks)))
         return json.loads(path.read_text()) | {"seconds": self._seconds(name)}
 
-    def _start(self, choice: Choice) -> str:
-        return "base" if choice.kind == "thoughtless" else "thinking"
-
     def _rows(self, choice: Choice) -> list[Row]:
         """Return the traces, step by step, spoiled where the choice says so."""
         source = self._source(rows=choice.traces, teach="steps", seed=self.seed)
-        rows = rows_of([replace(source, thoughts=choice.kind != "thoughtless")])
+        rows = rows_of([replace(source, thoughts=choice.thinks)])
         return (
             [_spoiled(row, Random(f"{self.seed}/{row.id}")) for row in rows]
             if choice.kind == "noisy"
@@ -200,6 +216,11 @@ class Study(Ground):
             [self._source(rows=self.size.problems // 4, teach="step-prompts", seed=9)], side=Split.FRESH
         )
         return shares | {"next_step": _next_step(sampler, loaded.tokenizer, prompts, thinks)}
+
+
+def draws(most_tokens: int) -> Draws:
+    """Return how replies are drawn: eight each, refilled once."""
+    return Draws(sampler="fast", each=8, most_tokens=most_tokens, most_rounds=MOST_ROUNDS)
 
 
 def _next_step(sampler: ModelSampler, tokenizer: Any, prompts: Sequence[Row], thinks: bool) -> float:
@@ -239,17 +260,21 @@ def _line(row: Row) -> Mapping[str, Any]:
 
 def cells(study: Study, choices: Sequence[Choice]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Make and yield every cell of a seed: (choice, way, measured)."""
-    start = study.thinking_base()
-    yield "-", "base", study.measured(start, True)
-    yield "-", "rlvr", study.measured(study.rlvr_from(start, True), True)
+    study.base()
+    yield "-", "base", study.measured("base", False)
     yield "-", "rlvr by the answer", study.measured(study.rlvr_by_answer(), False)
+    yield "base", "rlvr", study.measured(study.rlvr_from("base", False), False)
+    if any(choice.thinks for choice in choices):
+        start = study.thinking_base()
+        yield "-", "thinking base", study.measured(start, True)
+        yield start, "rlvr", study.measured(study.rlvr_from(start, True), True)
     for choice in choices:
-        thinks = choice.kind != "thoughtless"
         ways: tuple[tuple[str, Callable[[Choice], str]], ...] = (("sft", study.sft_on), ("srl", study.srl_on))
         for way, make in ways:
             name = make(choice)
-            yield choice.name, way, study.measured(name, thinks)
-            yield choice.name, f"{way}, rlvr", study.measured(study.rlvr_from(name, thinks), thinks)
+            yield choice.name, way, study.measured(name, choice.thinks)
+            rewarded = study.rlvr_from(name, choice.thinks)
+            yield choice.name, f"{way}, rlvr", study.measured(rewarded, choice.thinks)
 
 
 def main() -> int:
@@ -257,10 +282,13 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one seed of the centre, tiny")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
+    parser.add_argument("--centre", action="store_true", help="the centre alone")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
     size, seeds, choices = (
-        (QUICK, (1,), (CENTRE,)) if options.quick else (FULL, tuple(options.seeds), CHOICES)
+        (QUICK, (1,), (CENTRE,))
+        if options.quick
+        else (FULL, tuple(options.seeds), (CENTRE,) if options.centre else CHOICES)
     )
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn"), initializer=quiet) as pool:
@@ -311,7 +339,10 @@ def _aims(found: Found, choices: Sequence[Choice]) -> list[Aim]:
             )
         aims.append(
             _difference(
-                f"{choice.name}: srl, rlvr over rlvr alone", found, (choice.name, "srl, rlvr"), ("-", "rlvr")
+                f"{choice.name}: srl, rlvr over rlvr alone",
+                found,
+                (choice.name, "srl, rlvr"),
+                (choice.start, "rlvr"),
             )
         )
     return aims
