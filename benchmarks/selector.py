@@ -86,12 +86,12 @@ def decisions(each: int) -> dict[str, list[float]]:
 def whole_choices(studium: Studium, questions: Sequence[str], number: int) -> list[float]:
     """Time everything that is decided before anybody is asked."""
     limits = {one: EnsembleLimits(2, 6, 45.0, 45.0, 0.95) for one in Complexity}
-    briefing = Briefing(studium.fleet, studium.ensemble.team, limits, studium.history, None)
+    briefing = Briefing(studium.fleet, limits, studium.history, None)
     queries = [Query(messages=(Message("user", question),)) for question in questions]
     for query in queries:
-        briefing.choose(query)
+        briefing.choose(query, studium.ensemble.team)
     turn = cycle(queries)
-    return [timed(lambda: briefing.choose(next(turn))) for _ in range(number)]
+    return [timed(lambda: briefing.choose(next(turn), studium.ensemble.team)) for _ in range(number)]
 
 
 async def answers(studium: Studium, questions: Sequence[str]) -> dict[str, list[float]]:

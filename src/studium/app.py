@@ -109,7 +109,7 @@ async def open_studium(config: Config, engines: Mapping[str, Engine] | None = No
     routing.changed.append(history.stands)
     breakers = Breakers(errors=config.health.errors, try_again_s=config.health.try_again_s)
     await asyncio.to_thread(routing.open)
-    ensemble = ensemble_of(config, roster, fleet, store, history, governor, cache, routing, breakers)
+    ensemble = ensemble_of(config, fleet, store, history, governor, cache, routing, breakers)
     watch = Watch(store, registry, routing, fleet, governor, autopromote=config.rollout.autopromote)
     ensemble.witnesses.append(watch.answered)
     carer = Carer(
@@ -193,7 +193,6 @@ def fleet_of(
 
 def ensemble_of(
     config: Config,
-    roster: Roster,
     fleet: Fleet,
     store: Store,
     history: History,
@@ -214,14 +213,13 @@ def ensemble_of(
     )
     return Ensemble(
         fleet,
-        roster.students,
+        routing,
         {complexity: _limits(config, complexity) for complexity in Complexity},
+        history,
         default_complexity=_default_complexity(config),
-        experience=history,
         governor=governor,
         cache=cache,
         refining=refining,
-        routing=routing,
         breakers=breakers,
     )
 

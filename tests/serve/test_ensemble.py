@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.serve.cards import CardsOnly
 
 from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine, says
 from studium.errors import BadRequest, CallerError, EngineDied, PromptTooLong, UnknownModel, Unsupported
@@ -15,6 +16,7 @@ from studium.records.answers import Answer, AnswerStatus, Complexity, Delta, Fat
 from studium.records.messages import Message
 from studium.records.models import ModelSpec, Student
 from studium.serve import Ensemble, EnsembleLimits
+from studium.serve.team.routing import Routing
 
 LIMITS = {
     Complexity.SIMPLE: EnsembleLimits(2, 3, 5.0, 5.0),
@@ -40,7 +42,8 @@ async def ensemble(
     students = {name: Student(name, ModelSpec(name, "scripted", name)) for name in models}
     fleet.start()
     try:
-        yield Ensemble(fleet, students, limits, default_complexity=Complexity.MEDIUM, **choices)
+        routing = Routing(students, choices.pop("parts", None))
+        yield Ensemble(fleet, routing, limits, CardsOnly(), default_complexity=Complexity.MEDIUM, **choices)
     finally:
         await fleet.close()
 

@@ -4,7 +4,8 @@ A read that gates a change belongs into the owner loop (`residency`).
 """
 
 import math
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
 
 from studium.fleet import refusals
 from studium.fleet.housing import Housing
@@ -20,12 +21,11 @@ from studium.records.scheduling import Priority
 class Advice:
     """Questions about who is in memory, who waits, and what a model would cost. Changes nothing."""
 
-    def __init__(self, house: House, housing: Housing, outlook: Outlook, clock: Callable[[], float]) -> None:
+    def __init__(self, house: House, housing: Housing, outlook: Outlook) -> None:
         self.limits = house.limits
         self._house = house
         self._housing = housing
         self._outlook = outlook
-        self._clock = clock
 
     def reserved_bytes(self) -> int:
         """Return the memory set aside for all tenants now."""
@@ -103,7 +103,7 @@ class Advice:
         if any(ask.priority > above for ask in self._house.waiting.values()):
             return 0.0
         latest = [at for priority, at in self._house.served_at.items() if priority > above]
-        return self._clock() - max(latest, default=-math.inf)
+        return time.monotonic() - max(latest, default=-math.inf)
 
     def not_ours_bytes(self) -> dict[str, int]:
         """Return what other programs, or engines against their word, hold of each device's budget now."""
@@ -111,8 +111,8 @@ class Advice:
 
     def in_the_way(self) -> str:
         """Say who holds memory now, for people."""
-        return refusals.in_the_way(self._house, self._clock())
+        return refusals.in_the_way(self._house, time.monotonic())
 
     def moves_since(self, at: float) -> list[MemoryMove]:
-        """Return the moves that ended after `at` (this residency's clock), oldest first."""
+        """Return the moves that ended after `at` (`time.monotonic` seconds), oldest first."""
         return self._housing.moves_since(at)

@@ -6,6 +6,7 @@ refused. What an engine holds against its word stays in the books until it is go
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -50,7 +51,6 @@ class Housing:
         mover: Mover,
         *,
         post: Callable[[Callable[[], None]], None],
-        clock: Callable[[], float],
     ) -> None:
         self.changes = 0
         self.freed = False
@@ -60,7 +60,6 @@ class Housing:
         self._profiles = profiles
         self._mover = mover
         self._post = post
-        self._clock = clock
         self._smaller: dict[str, tuple[ModelSpec, float]] = {}
         self._moves: deque[TimedMove] = deque(maxlen=MOST_MOVES_KEPT)
 
@@ -71,7 +70,7 @@ class Housing:
     def shape(self, model: ModelSpec) -> ModelSpec:
         """Return the shape `model` is started in: a smaller one for a while after it ran out of memory."""
         smaller, until = self._smaller.get(model.name, (model, 0.0))
-        if self._clock() >= until:
+        if time.monotonic() >= until:
             return model
         return replace(model, slots=smaller.slots, context_tokens=smaller.context_tokens)
 
@@ -92,7 +91,7 @@ class Housing:
             TenantState.LOADING,
             need + (kept.bytes if kept else 0),  # it takes over what its engine kept of it
             0.0,
-            self._clock(),
+            time.monotonic(),
             note=difference(declared, shape),
         )
         self._house.tenants[name] = tenant
@@ -101,7 +100,7 @@ class Housing:
     def begin_unload(self, tenant: Housed, reason: str) -> None:
         """Start to give a model's memory back."""
         tenant.state = TenantState.LEAVING
-        tenant.left_at = self._clock()
+        tenant.left_at = time.monotonic()
         # A lease nobody sits on has no holder who could let go.
         vacant = tenant.model.engine == LEASE and not tenant.in_flight
         self._start(tenant, self._unload(tenant, reason, vacant=vacant), "unload")
@@ -117,7 +116,7 @@ class Housing:
         tenant.task = asyncio.create_task(work, name=f"{what} {tenant.name}")
 
     async def _load(self, tenant: Housed, reason: str) -> None:
-        began = self._clock()
+        began = time.monotonic()
         engine = self._engines[tenant.model.engine]
         try:
             residence = await engine.load(tenant.model, timeout_s=self._house.limits.load_timeout_s)
@@ -135,14 +134,14 @@ class Housing:
             self._post(lambda: self._load_failed(tenant, crash))
             raise
         else:
-            seconds = self._clock() - began
+            seconds = time.monotonic() - began
             self._post(lambda: self._loaded(tenant, residence, seconds, reason))
 
     def _loaded(self, tenant: Housed, residence: Residence, seconds: float, reason: str) -> None:
         self.changes += 1
         self._found(tenant, residence)
         tenant.load_seconds = seconds
-        tenant.idle_since = tenant.loaded_at = self._clock()
+        tenant.idle_since = tenant.loaded_at = time.monotonic()
         resident_bytes = residence.vram_bytes or residence.resident_bytes
         tenant.bytes = max(tenant.bytes, peak_bytes(residence) or 0, resident_bytes or 0)
         if tenant.model.engine != LEASE:
@@ -177,14 +176,14 @@ class Housing:
             self._profiles.ran_out(tenant.model, reserved_bytes=tenant.bytes, device=device)
         smaller = stepped_down(tenant.model, self._house.least_context_tokens(tenant.name))
         if tenant.note or smaller is None or tenant.state is not TenantState.LOADING:
-            refusal = refusals.out_of_memory(self._house, tenant, error, smaller, self._clock())
+            refusal = refusals.out_of_memory(self._house, tenant, error, smaller, time.monotonic())
             refusal.__cause__ = error
             self._smaller.pop(tenant.name, None)
             self._load_failed(tenant, refusal)
             return
         tenant.model = smaller
         tenant.note = difference(tenant.declared, smaller)
-        self._smaller[tenant.name] = (smaller, self._clock() + SMALLER_FOR_S)
+        self._smaller[tenant.name] = (smaller, time.monotonic() + SMALLER_FOR_S)
         self._start(tenant, self._load(tenant, reason), "load")
 
     def _load_failed(self, tenant: Housed, error: BaseException) -> None:
@@ -200,7 +199,7 @@ class Housing:
 
     def _unloaded(self, tenant: Housed, done: Unloaded, reason: str) -> None:
         if done.kept_bytes:
-            kept = Kept(tenant.model, tenant.device, done.kept_bytes, self._clock())
+            kept = Kept(tenant.model, tenant.device, done.kept_bytes, time.monotonic())
             self._house.kept[tenant.name] = kept
         self._forget(tenant)
         if tenant.model.engine == LEASE:
@@ -215,12 +214,12 @@ class Housing:
         self.freed = True
         if self._house.tenants.get(tenant.name) is tenant:
             del self._house.tenants[tenant.name]
-            self._house.left_at[tenant.name] = self._clock()
+            self._house.left_at[tenant.name] = time.monotonic()
 
     def _remember(
         self, kind: MoveKind, tenant: Housed, seconds: float, num_bytes: int | None, reason: str
     ) -> None:
         move = MemoryMove(kind, tenant.name, seconds, num_bytes, reason)
-        self._moves.append(TimedMove(self._clock(), move))
+        self._moves.append(TimedMove(time.monotonic(), move))
         for listener in self.listeners:
             listener(move)

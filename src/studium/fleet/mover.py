@@ -5,6 +5,7 @@ What an engine says it freed is believed once it no longer lists it.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -54,12 +55,10 @@ class Mover:
         self,
         engines: Mapping[str, Engine],
         limits: Limits,
-        clock: Callable[[], float],
         available: Callable[[], Mapping[str, int]] | None,
     ) -> None:
         self._engines = engines
         self._limits = limits
-        self._clock = clock
         self._available = available
 
     @property
@@ -69,7 +68,7 @@ class Mover:
 
     async def unload(self, model: ModelSpec) -> Unloaded:
         """Have the engine give a model's memory back; wait until it is seen to be free, within a limit."""
-        began, note = self._clock(), ""
+        began, note = time.monotonic(), ""
         limit_s = None if model.engine == LEASE else UNLOAD_TIMEOUT_S
         try:
             async with asyncio.timeout(limit_s):
@@ -78,10 +77,10 @@ class Mover:
             note = error.happened
         except TimeoutError:
             note = f"its engine did not unload it within {UNLOAD_TIMEOUT_S:.0f} s"
-        kept = await self._kept_bytes(model, self._clock() + self._limits.settle_s)
+        kept = await self._kept_bytes(model, time.monotonic() + self._limits.settle_s)
         if kept:
             note = f"{note}; its engine still holds {kept:,} bytes".removeprefix("; ")
-        return Unloaded(self._clock() - began, kept, note)
+        return Unloaded(time.monotonic() - began, kept, note)
 
     async def look(self, models: Mapping[str, tuple[ModelSpec, DeviceKind]]) -> Sight:
         """Measure what is free and what `models` hold, by name. Takes milliseconds; never raises for an engine."""
@@ -116,7 +115,7 @@ class Mover:
         """Wait for an unloaded model to vanish from its engine's list; return what it holds after all."""
         pause_s = _FIRST_POLL_S
         while kept := await self._listed_bytes(model):
-            if self._clock() + pause_s > until:
+            if time.monotonic() + pause_s > until:
                 log.warning("%s was unloaded, and its engine still holds %s bytes", model.name, f"{kept:,}")
                 return kept
             await asyncio.sleep(pause_s)

@@ -54,17 +54,16 @@ class Residency(Advice):
         *,
         available: Callable[[], Mapping[str, int]] | None = None,
         planner: Planner = plan,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engines = engines
         self._profiles = profiles
         self._planner = planner
         self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._numbers = itertools.count(1)
-        house, mover = House(limits), Mover(engines, limits, clock, available)
-        housing = Housing(house, engines, profiles, mover, post=self._post, clock=clock)
-        super().__init__(house, housing, Outlook(house, engines, profiles, housing.shape), clock)
-        self._watch = Watch(house, housing, mover, post=self._post, clock=clock)
+        house, mover = House(limits), Mover(engines, limits, available)
+        housing = Housing(house, engines, profiles, mover, post=self._post)
+        super().__init__(house, housing, Outlook(house, engines, profiles, housing.shape))
+        self._watch = Watch(house, housing, mover, post=self._post)
         self._loop_task: asyncio.Task[None] | None = None
         self.listeners = self._housing.listeners
 
@@ -100,10 +99,10 @@ class Residency(Advice):
         Raises EngineTimeout when no place came free in time, DoesNotFit when none ever will, and
         what the load raised when it failed. Cancelling withdraws the ask.
         """
-        self._house.demand.asked(model.name, self._clock())
+        self._house.demand.asked(model.name, time.monotonic())
         if (grant := self._take_free_slot(model, priority)) is not None:
             return grant
-        now = self._clock()
+        now = time.monotonic()
         ask = WaitingAsk(
             next(self._numbers),
             model,
@@ -122,7 +121,7 @@ class Residency(Advice):
             granted = True
             return grant
         except TimeoutError:
-            raise refusals.too_late(self._house, ask, timeout_s, self._clock()) from None
+            raise refusals.too_late(self._house, ask, timeout_s, time.monotonic()) from None
         finally:
             if not granted:
                 self._post(lambda: self._withdraw(ask))
@@ -146,7 +145,7 @@ class Residency(Advice):
 
         Loads nothing by itself; `plan` loads ahead where memory allows, and keeps what is expected.
         """
-        now = self._clock()
+        now = time.monotonic()
         self._house.hints.pop(key, None)
         if coming:
             self._house.hints[key] = tuple(Hint(model, now + in_s, share) for model, in_s, share in coming)
@@ -217,7 +216,7 @@ class Residency(Advice):
         return tenant if tenant.in_flight < self._outlook.slots(tenant.model) else None
 
     def _occupy(self, tenant: Housed, priority: Priority) -> None:
-        now = self._clock()
+        now = time.monotonic()
         tenant.priority = priority if tenant.in_flight == 0 else max(tenant.priority, priority)
         tenant.busy_since = now
         tenant.in_flight += 1
@@ -241,7 +240,7 @@ class Residency(Advice):
             try:
                 for event in events:
                     event()
-                self._house.forget_old_hints(self._clock())
+                self._house.forget_old_hints(time.monotonic())
                 self._watch.look_when_due()
                 self._step()
             except Exception as error:
@@ -282,7 +281,7 @@ class Residency(Advice):
             return
         if not (house.waiting or house.loading() or house.overfull() or self._something_to_load_ahead()):
             return
-        for move in self._planner(self._outlook.situation(self._clock())):
+        for move in self._planner(self._outlook.situation(time.monotonic())):
             match move:
                 case Run(number):
                     self._seat(house.waiting.pop(number))
@@ -316,7 +315,7 @@ class Residency(Advice):
     def _release(self, name: str, died: bool) -> None:
         tenant = self._house.tenants[name]
         tenant.in_flight -= 1
-        tenant.idle_since = self._clock()
+        tenant.idle_since = time.monotonic()
         tenant.died = tenant.died or died
         if tenant.died and tenant.state is TenantState.RESIDENT and tenant.in_flight == 0:
             self._housing.begin_unload(tenant, "its process died")

@@ -6,6 +6,7 @@ Measured at once after memory was freed, so that it is seen to be free before it
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -31,13 +32,11 @@ class Watch:
         mover: Mover,
         *,
         post: Callable[[Callable[[], None]], None],
-        clock: Callable[[], float],
     ) -> None:
         self._house = house
         self._housing = housing
         self._mover = mover
         self._post = post
-        self._clock = clock
         self._elsewhere = Elsewhere(house.limits.homes)
         self._looked_at: float | None = None
         self.task: asyncio.Task[None] | None = None
@@ -59,7 +58,7 @@ class Watch:
             return
         pressed = self._house.waiting or self._house.overfull()
         every_s = self._house.limits.watch_s if pressed else IDLE_WATCH_S
-        if self.must_look_first or self._looked_at is None or self._clock() - self._looked_at >= every_s:
+        if self.must_look_first or self._looked_at is None or time.monotonic() - self._looked_at >= every_s:
             self.task = asyncio.create_task(self._look(), name="look at memory")
 
     async def _look(self) -> None:
@@ -80,7 +79,7 @@ class Watch:
         if sight is not None and changes != self._housing.changes:
             return  # somebody came or went meanwhile: what is free and what is held do not belong together
         self._housing.freed = False
-        self._looked_at = self._clock()
+        self._looked_at = time.monotonic()
         if sight is None:
             return
         for name, kept in list(self._house.kept.items()):

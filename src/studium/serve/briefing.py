@@ -25,7 +25,7 @@ from studium.serve.choosing.complexity import ceiling
 from studium.serve.choosing.parts import parts_of
 from studium.serve.governor.governor import Governor
 from studium.serve.history.evidence_history import USUAL_WRONG_ANSWERS, InCommon
-from studium.serve.history.experience import Experience
+from studium.serve.history.history import History
 from studium.serve.strategies import STRATEGIES
 from studium.serve.team.team import AUTO, COURIER, MASTER, VIRTUAL_MODELS, Team
 
@@ -109,7 +109,7 @@ class Briefing:
         self,
         fleet: Fleet,
         limits: Mapping[Complexity, EnsembleLimits],
-        experience: Experience,
+        experience: History,
         default: Complexity | None,
         governor: Governor | None = None,
     ) -> None:

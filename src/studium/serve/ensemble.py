@@ -15,23 +15,22 @@ from studium.errors import Unsupported
 from studium.fleet import Fleet
 from studium.records.answers import Answer, AnswerEvent, Complexity, Delta, Query
 from studium.records.messages import Embeddings
-from studium.records.models import Student
 from studium.serve.briefing import Briefing, EnsembleLimits
 from studium.serve.cache.cache import ResponseCache, Visit
 from studium.serve.driver import Driver, Round
 from studium.serve.governor.governor import Governor
-from studium.serve.history.experience import CardsOnly, Experience
+from studium.serve.history.history import History
 from studium.serve.refining.refinement import Refiners, refined
 from studium.serve.refining.refining import Refining
 from studium.serve.strategies import STRATEGIES
 from studium.serve.team.breakers import Breakers
 from studium.serve.team.routing import Routing
-from studium.serve.team.team import VIRTUAL_MODELS, Parts, Team
+from studium.serve.team.team import VIRTUAL_MODELS, Team
 from studium.serve.writing import written
 
 
 class Ensemble:
-    """Answers queries with the students of a roster.
+    """Answers queries with those who stand in `routing`.
 
     `witnesses` are told of every answer that students gave, with the team they were; they must not wait.
     """
@@ -39,27 +38,25 @@ class Ensemble:
     def __init__(
         self,
         fleet: Fleet,
-        students: Mapping[str, Student],
+        routing: Routing,
         limits: Mapping[Complexity, EnsembleLimits],
+        experience: History,
         *,
         default_complexity: Complexity | None = None,
-        parts: Parts | None = None,
-        experience: Experience | None = None,
         refining: Refining | None = None,
         governor: Governor | None = None,
         cache: ResponseCache | None = None,
-        routing: Routing | None = None,
         breakers: Breakers | None = None,
     ) -> None:
         self._fleet = fleet
         self._refining = refining or Refining()
         self._governor = governor
         self._cache = cache
-        self.routing = routing or Routing(students, parts)
+        self.routing = routing
         self.breakers = breakers or Breakers()
         self.witnesses: list[Callable[[Query, Team, Answer], None]] = []
-        self._experience = experience or CardsOnly()
-        self._briefing = Briefing(fleet, limits, self._experience, default_complexity, governor)
+        self._experience = experience
+        self._briefing = Briefing(fleet, limits, experience, default_complexity, governor)
 
     @property
     def team(self) -> Team:

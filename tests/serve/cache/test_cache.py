@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.serve.cards import CardsOnly
 
 from studium.config.schema import CacheConfig
 from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine, says
@@ -21,6 +22,7 @@ from studium.serve import Ensemble, EnsembleLimits
 from studium.serve.cache.cache import ResponseCache, shelf_limits
 from studium.serve.cache.keys import similarity
 from studium.serve.cache.nearness import NEVER, PROBES, least_cosine, means_the_same
+from studium.serve.team.routing import Routing
 from studium.store.cache import AnswerShelf
 from studium.store.database import open_database
 
@@ -50,7 +52,7 @@ async def house(folder: Path, script: ModelScript, **choices: Any) -> AsyncItera
     database = open_database(folder / "state.db")
     shelf = AnswerShelf(database, shelf_limits(CONFIG))
     cache = ResponseCache(shelf, CONFIG, clock=lambda: found.now, **choices)
-    found = House(Ensemble(fleet, students, LIMITS, cache=cache), cache, runs)
+    found = House(Ensemble(fleet, Routing(students), LIMITS, CardsOnly(), cache=cache), cache, runs)
     fleet.start()
     try:
         yield found

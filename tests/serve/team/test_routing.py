@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from tests.serve.cards import CardsOnly
 
 from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine, says
 from studium.errors import ConfigurationError, EngineDied, EngineRefused, EngineTimeout
@@ -78,7 +79,7 @@ async def house(folder: Path, scripts: dict[str, ModelScript], **choices: object
     routing = Routing(STUDENTS, book=book, workspace=folder, **choices)  # type: ignore[arg-type]
     fleet.start()
     try:
-        yield House(Ensemble(fleet, STUDENTS, LIMITS, routing=routing), routing, book, fleet)
+        yield House(Ensemble(fleet, routing, LIMITS, CardsOnly()), routing, book, fleet)
     finally:
         await routing.close()
         await fleet.close()

@@ -1,6 +1,6 @@
 """What a workspace has learned of its students: kinds, reliability and calibration, from its store and back into it.
 
-`kind`, `known` and `calibrated` are the `Experience` of a question's path: in memory, nothing is waited for. What was
+`kind`, `known`, `in_common` and `calibrated` are on the path of a question: in memory, nothing is waited for. What was
 answered is handed to `answered`, which only queues it; `work` grades and keeps it behind the request's back, and
 takes in what others (feedback, calibration, another process) have added to the store.
 """
@@ -30,11 +30,10 @@ from studium.records.models import Student
 from studium.serve.calls import Known
 from studium.serve.history.calibration import Calibration, Pair, fit
 from studium.serve.history.evidence_history import USUAL_WRONG_ANSWERS, InCommon, Together, added
-from studium.serve.history.experience import family_of
 from studium.serve.history.fingerprint import fingerprint
 from studium.serve.history.grading import judged, kept, rated, repeated, verified
 from studium.serve.history.kinds import Cluster, Kinds
-from studium.serve.history.reliability import Reliability
+from studium.serve.history.reliability import Reliability, family_of
 from studium.store import Store
 from studium.store.replies import Asked
 
@@ -71,7 +70,7 @@ class Keeping:
 
 
 class History:
-    """Experience that grows. `embed` gives a question's embedding if that costs no load now, else nothing."""
+    """What was graded, as experience. `embed` gives a question's embedding if that costs no load now, else nothing."""
 
     def __init__(
         self,
@@ -110,9 +109,11 @@ class History:
     # On the path of a question: nothing here waits.
 
     def kind(self, question: str, domain: str) -> str:
+        """Return the kind of a question: its domain's name, or where that is empty the cluster it is in."""
         return self.kinds.of(question, domain)
 
     def known(self, student: Student, kind: str) -> Known:
+        """Return what is known of a student for a kind of question. Takes microseconds."""
         made = self._known  # another takes its place whenever something was learned
         found = made.get((student.name, kind))
         if found is None:
@@ -122,9 +123,14 @@ class History:
         return found
 
     def in_common(self, students: Sequence[Student], kind: str, wrong_answers: float) -> InCommon:
+        """Return what these students' voices have in common at a kind of question. Takes microseconds.
+
+        `wrong_answers` is the guess of who made the questions, for where nobody counted.
+        """
         return self.together.in_common(kind, tuple(one.name for one in students), wrong_answers)
 
     def calibrated(self, confidence: float, kind: str = "") -> float:
+        """Return how often answers of this computed confidence, to such questions, were right, 0 to 1."""
         return self.calibration_of(kind).of(confidence)
 
     def calibration_of(self, kind: str) -> Calibration:

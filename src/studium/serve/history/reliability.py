@@ -142,6 +142,11 @@ class Reliability:
         return tiers
 
 
+def family_of(student: Student) -> str:
+    """Return what a student shares with others that make the same mistakes: its base model."""
+    return student.model.family or f"{student.model.engine}:{student.model.source}"
+
+
 def card_of(student: Student, kind: str) -> tuple[float | None, float]:
     """Return what a card says of a student at a kind, and what that counts: of a former model only a little."""
     if kind in student.skills:
