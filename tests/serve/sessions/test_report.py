@@ -67,7 +67,7 @@ async def test_a_session_s_report_holds_its_figures(tmp_path):
     page = h.folder().report.read_text()
     assert "<b>2 useful proposals</b>" in page and "4 runs (0 failed)" in page
     assert "a good one" in page and "it is good" in page
-    assert "nothing</pre>" not in page, "only what was useful is listed"
+    assert "<td>nothing</td>" not in page, "only what was useful is listed"
 
 
 def test_memory_counts_what_is_held_at_the_same_time_and_a_shared_model_once():

@@ -6,18 +6,13 @@ from typing import Any
 
 from studium.evals.charts import Bar, bar_chart, line_under_limit
 from studium.evals.comparing.report import COLUMNS, table
+from studium.evals.pages import markdown_table, plain
+from studium.evals.pages import page as whole_page
+from studium.evals.pages import table as html_table
 
 Json = dict[str, Any]
 COSTS = ("", "file MiB", "memory MiB", "median seconds", "tokens a second", "replies", "failed")
 WIDTH, ROW, LABELS = 720, 22, 190
-_STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1e}
-h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}svg{width:100%;height:auto}svg text{font-size:11px;fill:#555}
-.grid{stroke:#ddd}.a{fill:#2f6fb0}.b{fill:#9cc3e6}circle{fill:#2f6fb0}.line{fill:none;stroke:#2f6fb0;stroke-width:2}
-.limit{fill:none;stroke:#b3541e;stroke-width:1.5;stroke-dasharray:5 4}table{border-collapse:collapse;width:100%}
-td,th{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid #ddd}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font-size:13px}.quiet{color:#555}
-"""
 
 
 def headline(told: Json) -> str:
@@ -64,14 +59,14 @@ def suite_line(told: Json) -> str:
 def markdown(told: Json) -> str:
     """Return a text for a pull request."""
     lines = [
-        f"## {_plain(headline(told))}",
+        f"## {plain(headline(told))}",
         "",
-        *(f"- {_plain(one)}" for one in sentences(told)),
-        f"- {_plain(suite_line(told))}",
+        *(f"- {plain(one)}" for one in sentences(told)),
+        f"- {plain(suite_line(told))}",
         "",
-        *_markdown_table(COLUMNS, table(told["differences"])),
+        *markdown_table(COLUMNS, table(told["differences"])),
         "",
-        *_markdown_table(COSTS, costs(told)),
+        *markdown_table(COSTS, costs(told)),
         "",
         f"Differences are in points of 100, paired, with Tango's interval; effect is Cohen's h. {_asked(told)}",
         f"Evidence `{told['evidence']}`: `studium compare --replay {told['evidence'][:16]}`.",
@@ -79,7 +74,7 @@ def markdown(told: Json) -> str:
     for title, key in _EXAMPLES:
         if told[key]:
             lines += ["", f"<details><summary>{title}</summary>", ""]
-            lines += _markdown_table(_SIDES, [_cells(one) for one in told[key]])
+            lines += markdown_table(_SIDES, [_cells(one) for one in told[key]])
             lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 
@@ -89,7 +84,7 @@ def page(told: Json, path: Sequence[float]) -> str:
     sections = [
         f"<h1>{escape(headline(told))}</h1>",
         *(f"<p>{escape(one)}</p>" for one in (*sentences(told), suite_line(told))),
-        _table(COLUMNS, table(told["differences"])),
+        html_table(COLUMNS, table(told["differences"])),
         f"<p class=\"quiet\">Points of 100, paired, Tango's interval; effect is Cohen's h. {escape(_asked(told))}</p>",
         "<h2>Difference, in points of 100</h2>",
         _forest(told["differences"] + [one | {"domain": f"suite: {one['domain']}"} for one in told["suite"]]),
@@ -98,16 +93,13 @@ def page(told: Json, path: Sequence[float]) -> str:
         "<h2>Evidence that the tuned model is better, in powers of ten</h2>",
         line_under_limit(*_thinned(path), "powers of ten"),
         "<h2>What it takes</h2>",
-        _table(COSTS, costs(told)),
+        html_table(COSTS, costs(told)),
     ]
     for title, key in _EXAMPLES:
         if told[key]:
-            sections += [f"<h2>{title}</h2>", _table(_SIDES, [_cells(one) for one in told[key]])]
+            sections += [f"<h2>{title}</h2>", html_table(_SIDES, [_cells(one) for one in told[key]])]
     sections.append(f'<p class="quiet">Evidence {told["evidence"]}</p>')
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(headline(told))}</title>'
-        f"<style>{_STYLE}</style></head><body>\n" + "\n".join(sections) + "\n</body></html>\n"
-    )
+    return whole_page(headline(told), sections)
 
 
 _SIDES = ("question", "right", "baseline", "tuned")
@@ -174,31 +166,6 @@ def _thinned(path: Sequence[float]) -> tuple[list[str], list[float], list[float]
     kept = [(number, max(0.0, value)) for number, value in enumerate(path, start=1)]
     kept = [*kept[every - 1 : -1 : every], *kept[-1:]]
     return [str(number) for number, _ in kept], [value for _, value in kept], [2.0] * len(kept)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(one)}</th>" for one in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td><pre>{escape(cell)}</pre></td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [[_plain(cell).replace("|", "\\|").replace("\n", "<br>") for cell in row] for row in rows]
-    rule = "|" + "---|" * len(columns)
-    return [f"| {' | '.join(columns)} |", rule, *(f"| {' | '.join(row)} |" for row in cells)]
-
-
-def _plain(text: str) -> str:
-    """Return a model's words so that Markdown shows them and follows none."""
-    return (
-        escape(text, quote=False)
-        .replace("`", "\\`")
-        .replace("[", "\\[")
-        .replace("*", "\\*")
-        .replace("_", "\\_")
-    )
 
 
 def _number(value: float | None, scale: float, digits: int) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 from studium.evals.charts import Bar, bar_chart
 from studium.evals.intervals import Interval
+from studium.evals.pages import markdown_table, table
+from studium.evals.pages import page as whole_page
 from studium.serve.comparison.measure import ADAPTIVE, Outcome, Total, paired_points
-from studium.serve.sessions.report import STYLE
 
 COLUMNS = (
     "way", "right %", "calls", "loads", "seconds", "tokens", "money USD", "declined", "failed", "not scored",
@@ -92,9 +93,7 @@ def markdown(comparison: Comparison) -> str:
         "",
         f"Figures are means per question; shares with 95 % intervals. {comparison.best_chosen}",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(row) + " |" for row in rows(comparison)),
+        *markdown_table(COLUMNS, rows(comparison)),
         "",
         *(f"- {sentence}" for sentence in sentences(comparison)),
     ]
@@ -106,14 +105,10 @@ def page(comparison: Comparison) -> str:
     right = [Bar(one.scheme, 100 * one.accuracy.value) for one in comparison.totals if one.accuracy]
     seconds = [Bar(one.scheme, one.seconds) for one in comparison.totals]
     calls = [Bar(one.scheme, one.calls, min(one.calls, one.loads)) for one in comparison.totals]
-    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows(comparison)
-    )
     sections = [
         f"<h1>Ways to use the students</h1><p>On {escape(comparison.what)}. {escape(comparison.best_chosen)}</p>",
         "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(comparison)),
-        f"<table><tr>{head}</tr>{body}</table>",
+        table(COLUMNS, rows(comparison)),
         '<p class="quiet">Means per question; shares with 95 % intervals.</p>',
         "<h2>Right answers, of 100</h2>",
         bar_chart(right, "of 100 right"),
@@ -122,13 +117,7 @@ def page(comparison: Comparison) -> str:
         "<h2>Calls a question</h2>",
         bar_chart(calls, "calls", parts=("calls", "that had to load a model")),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Ways to use the students</title><style>{STYLE}</style></head><body>\n"
-        + "\n".join(sections)
-        + "\n</body></html>\n"
-    )
+    return whole_page("Ways to use the students", sections)
 
 
 def _share(accuracy: Interval | None) -> str:

@@ -1,7 +1,4 @@
-"""The readable report of a session: one HTML file that needs nothing else, made from the record alone.
-
-Everything a model wrote is escaped; there is no script and no address of anything outside.
-"""
+"""The readable report of a session: one HTML file that needs nothing else, made from the record alone."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -10,6 +7,7 @@ from statistics import fmean
 
 from studium.evals.charts import Bar, bar_chart, line_under_limit
 from studium.evals.intervals import wilson
+from studium.evals.pages import page, table
 from studium.records.sessions import CycleSummary, SessionRun, SessionSummary
 from studium.serve.sessions.folder import SessionFolder, write_whole
 from studium.serve.sessions.ledger import Ledger
@@ -19,16 +17,6 @@ MB = 1e6
 MOST_COLUMNS = 60
 MOST_PROPOSALS = 200
 LONGEST_TEXT = 2_000
-
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1e;background:#fff}
-h1{font-size:1.5rem;margin-bottom:0}h2{font-size:1.1rem;margin-top:2rem}svg{width:100%;height:auto}
-svg text{font-size:11px;fill:#555}.grid{stroke:#ddd}.a{fill:#2f6fb0}.b{fill:#9cc3e6}circle{fill:#2f6fb0}
-.line{fill:none;stroke:#2f6fb0;stroke-width:2}.limit{fill:none;stroke:#b3541e;stroke-width:1.5;stroke-dasharray:5 4}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .6rem;
-border-bottom:1px solid #ddd}pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font-size:13px}
-.quiet{color:#555}
-"""
 
 
 def write_report(folder: SessionFolder, ledger: Ledger) -> None:
@@ -65,13 +53,7 @@ def report_page(
         "<h2>Useful proposals</h2>",
         _proposals_table([run for run in runs if run.useful]),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(plan.name)}</title><style>{STYLE}</style></head><body>\n"
-        + "\n".join(sections)
-        + "\n</body></html>\n"
-    )
+    return page(plan.name, sections)
 
 
 def _yield_chart(cycles: Sequence[CycleSummary]) -> str:
@@ -131,10 +113,8 @@ def held_at_once(runs: Sequence[SessionRun]) -> int:
 
 
 def _students_table(runs: Sequence[SessionRun]) -> str:
-    rows = [
-        "<tr><th>student</th><th>runs</th><th>useful</th><th>failed</th><th>share useful (95 %)</th>"
-        "<th>mean s</th><th>MB</th><th>tokens/s</th></tr>"
-    ]
+    columns = ("student", "runs", "useful", "failed", "share useful (95 %)", "mean s", "MB", "tokens/s")
+    rows: list[tuple[str, ...]] = []
     for student, mine in _by_student(runs).items():
         useful = sum(run.useful for run in mine)
         share = wilson(useful, len(mine))
@@ -142,27 +122,30 @@ def _students_table(runs: Sequence[SessionRun]) -> str:
         seconds = sum(run.run_seconds for run in mine)
         speed = sum(run.run.completion_tokens for run in mine) / seconds if seconds > 0 else 0.0
         rows.append(
-            f"<tr><td>{escape(student)}</td><td>{len(mine)}</td><td>{useful}</td>"
-            f"<td>{sum(not run.run.success for run in mine)}</td>"
-            f"<td>{share.value:.2f} ({share.low:.2f} to {share.high:.2f})</td>"
-            f"<td>{fmean(run.run.seconds for run in mine):.2f}</td>"
-            f"<td>{f'{fmean(sizes) / MB:,.0f}' if sizes else '-'}</td><td>{speed:,.1f}</td></tr>"
+            (
+                student,
+                str(len(mine)),
+                str(useful),
+                str(sum(not run.run.success for run in mine)),
+                f"{share.value:.2f} ({share.low:.2f} to {share.high:.2f})",
+                f"{fmean(run.run.seconds for run in mine):.2f}",
+                f"{fmean(sizes) / MB:,.0f}" if sizes else "-",
+                f"{speed:,.1f}",
+            )
         )
-    return f"<table>{''.join(rows)}</table>"
+    return table(columns, rows)
 
 
 def _proposals_table(useful: Sequence[SessionRun]) -> str:
     if not useful:
         return "<p>None: nothing that was proposed was tested, held, and was new.</p>"
-    rows = ["<tr><th>cycle</th><th>student</th><th>subject</th><th>proposal</th><th>why it counts</th></tr>"]
-    for run in useful[:MOST_PROPOSALS]:
-        rows.append(
-            f"<tr><td>{run.run.cycle}</td><td>{escape(run.run.student)}</td><td>{escape(run.subject)}</td>"
-            f"<td><pre>{escape(run.reply[:LONGEST_TEXT])}</pre></td><td>{escape(run.reason)}</td></tr>"
-        )
+    rows = [
+        (str(run.run.cycle), run.run.student, run.subject, run.reply[:LONGEST_TEXT], run.reason)
+        for run in useful[:MOST_PROPOSALS]
+    ]
     left = len(useful) - MOST_PROPOSALS
     more = f"<p>{left} more stand in the folder of proposals.</p>" if left > 0 else ""
-    return f"<table>{''.join(rows)}</table>{more}"
+    return table(("cycle", "student", "subject", "proposal", "why it counts"), rows) + more
 
 
 def _by_student(runs: Sequence[SessionRun]) -> dict[str, list[SessionRun]]:
