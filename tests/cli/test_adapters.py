@@ -206,3 +206,16 @@ def test_a_plain_folder_needs_a_base_and_a_role_may_be_one_of_the_configuration(
     assert state[BASE]["champion"] == "own-student"
     run("promote", "implementer", "own-student", "--force", "--reason", "enough")
     assert told("state")[4]["champion"] == "own-student"
+
+
+def test_cleaning_says_what_goes_and_the_list_says_what_went(folder, run, told):
+    for name in ("first", "second"):
+        finished_run(folder, name)
+        run("register", name, "--role", BASE)
+    [would] = told("clean", "--dry-run")["removed"]
+    assert would["name"] == "first" and would["size_bytes"] > 0
+    assert "sprout/first" in run("clean").out
+    assert [one["removed"] for one in told("list")] == [True, False]
+    assert "first (removed)" in run("list").out
+    assert told("clean") == {"removed": [], "exposures": 0, "dry_run": False}
+    assert "all as written" in run("verify").out and told("history")[-1]["action"] == "remove"

@@ -218,7 +218,8 @@ def settle(workspace: Path, registry: Registry) -> str:
 
 
 def _registered(registry: Registry) -> Adapter | None:
-    return next((one for one in registry.adapters(ROLE) if one.name == NAME), None)
+    gone = registry.removed()
+    return next((one for one in registry.adapters(ROLE) if one.name == NAME and one.id not in gone), None)
 
 
 def _found(folder: Path, registry: Registry) -> Adapter:

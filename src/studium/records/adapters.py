@@ -55,7 +55,7 @@ class Verdict(StrEnum):
 
 
 class Action(StrEnum):
-    """What a change of a route did."""
+    """What a change of a route did; REGISTER and REMOVE leave it as it is: files came, or went."""
 
     REGISTER = "register"
     CHALLENGE = "challenge"
@@ -65,6 +65,7 @@ class Action(StrEnum):
     FORCE = "force"
     ROLL_BACK = "roll back"
     EMERGENCY = "emergency"
+    REMOVE = "remove"
 
 
 @dataclass(frozen=True, slots=True)

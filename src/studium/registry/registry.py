@@ -4,12 +4,10 @@ The store is the meeting place: every process that opens it sees the same routes
 transaction that holds the lease's token. What a promotion needs is decided in `routes`.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from studium.config.kinds import NAME_PATTERN
 from studium.errors import BadRequest
@@ -18,60 +16,31 @@ from studium.records.adapters import (
     Action,
     Adapter,
     AdapterKind,
-    Evidence,
-    Fault,
     Phase,
     Route,
     RouteChange,
-    content_sha256,
 )
-from studium.records.models import ModelSpec
-from studium.registry import routes
-from studium.registry.evidence_files import evidence_files
+from studium.registry import cleaning, routes
 from studium.registry.files import sha256_of_file
 from studium.registry.holding import WAIT_S, holding
 from studium.registry.intake import ADAPTERS, Staged, staged
+from studium.registry.reading import Reading, the_adapter
 from studium.registry.roster import embedded_students
-from studium.registry.standing import OWN, Standing, standings
+from studium.registry.standing import OWN
 
 if TYPE_CHECKING:  # the roster is read by commands that need no store
-    from studium.store import Store
     from studium.store.adapters import Turn
 
 MAX_REASON = 2_000
 
 
-class Head(NamedTuple):
-    """The end of the history: whoever keeps it elsewhere can tell whether the history was cut off since."""
-
-    number: int
-    sha256: str
-
-
-_RECENT = 32
-
-
-class Registry:
+class Registry(Reading):
     """What is registered in one workspace. Every call blocks for the disk; any thread, any process.
 
     Changes of a route take the token of the lease; with None they write nothing and return what they would. They raise
     LeaseLost where the token is stale, StoreUnavailable where the disk refuses, BadRequest for what may not be; in each
     case nothing was changed.
     """
-
-    def __init__(
-        self,
-        store: "Store",
-        workspace: Path,
-        models: Mapping[str, ModelSpec] | None = None,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        """`models` are the roster's, which bases are held against; None: those of the embedded students."""
-        self._book = store.adapters
-        self._leases = store.leases
-        self._workspace = workspace
-        self._models = models
-        self._now = now
 
     def lease(self, actor: str, wait_s: float = WAIT_S) -> AbstractContextManager[int]:
         """Hold the right to change routes: a context with its token. Waits up to `wait_s` s; raises LeaseLost."""
@@ -110,83 +79,6 @@ class Registry:
             with self.lease(actor) as token:
                 return self._take_in(files, actor, token)
 
-    def adapters(self, role: str = "") -> list[Adapter]:
-        """Return what is registered, all or a role's, in the order it was."""
-        with self._book.look() as look:
-            return look.adapters(role)
-
-    def adapter(self, role: str, name_or_id: str) -> Adapter:
-        """Return an adapter of a role by its name, id, or the id's first eight letters or more. Raises BadRequest."""
-        with self._book.look() as look:
-            return _the(look.adapters(role), role, name_or_id)
-
-    def adapter_id(self, role: str, name_or_id: str) -> str:
-        """Return the id of an adapter, "" for `OWN`, the student itself. Raises BadRequest."""
-        return OWN_STUDENT if name_or_id == OWN else self.adapter(role, name_or_id).id
-
-    def names(self) -> dict[str, str]:
-        """Return every adapter's name by its id."""
-        return {one.id: one.name for one in self.adapters()}
-
-    def routes(self) -> dict[str, Route]:
-        """Return every route that was ever changed, by role. In every other role the student itself serves."""
-        with self._book.look() as look:
-            return look.routes()
-
-    def route(self, role: str) -> Route:
-        """Return a role's route."""
-        with self._book.look() as look:
-            return look.route(role)
-
-    def history(self, role: str = "") -> list[RouteChange]:
-        """Return every change, all or a role's, the oldest first."""
-        with self._book.look() as look:
-            return look.changes(role)
-
-    def state(self, roles: Mapping[str, str]) -> list[Standing]:
-        """Return every role as it stands; `roles` are the roster's: who holds each."""
-        with self._book.look() as look:
-            return standings(roles, look.routes(), look.adapters(), look.changes())
-
-    def predecessors(self, role: str) -> list[str]:
-        """Return the ids of the champions that rollbacks lead to, the nearest first; "" is the student itself."""
-        return routes.predecessors(self.history(role))[::-1]
-
-    def nearest_predecessors(self, role: str) -> list[str]:
-        """Return the first of `predecessors` at a cost that a long history does not raise: they are told soonest."""
-        with self._book.look() as look:
-            recent = look.changes(role, newest=_RECENT)
-        return routes.predecessors(recent)[::-1] or self.predecessors(role)
-
-    def add_evidence(self, evidence: Evidence) -> None:
-        """Keep what the gate measured. Raises BadRequest where its id is not the hash of its body."""
-        if evidence.id != content_sha256(evidence.body):
-            raise BadRequest(
-                f"the evidence {evidence.id[:12]} is not what its id says",
-                expected="an id that is the SHA-256 of its body",
-                try_next="give the evidence as the gate wrote it",
-            )
-        self._book.add_evidence(evidence)
-
-    def evidence(self, evidence_id: str) -> Evidence:
-        """Return evidence by its id, or the id's first eight letters or more. Raises BadRequest.
-
-        What the gate laid down as evidence/ID.json in the workspace and nobody has added yet is added now.
-        """
-        with self._book.look() as look:
-            found = look.evidence_like(evidence_id)
-        if not found:
-            for laid_down in evidence_files(self._workspace, evidence_id):
-                self.add_evidence(laid_down)
-                found.append(laid_down)
-        if len(found) != 1:
-            raise BadRequest(
-                f"there is {'no' if not found else 'more than one'} evidence {evidence_id[:80]!r}",
-                expected="the id of evidence that the gate wrote",
-                try_next="studium compare CHAMPION CHALLENGER, which tells its id",
-            )
-        return found[0]
-
     def promote(
         self, role: str, adapter_id: str, *, evidence: str, actor: str, token: int | None, reason: str = ""
     ) -> RouteChange:
@@ -218,11 +110,18 @@ class Registry:
     def rollback(
         self, role: str, *, actor: str, token: int | None, reason: str = "", emergency: bool = False
     ) -> RouteChange:
-        """Make the predecessor champion again: the nearest one whose file is still there, else the student itself."""
+        """Make the predecessor champion again: the nearest one whose file is still there, else the student itself.
+
+        One that was removed is not passed over, but in an `emergency`.
+        """
 
         def decide(turn: "Turn", route: Route) -> Route:
-            there = {one.id for one in turn.adapters(role) if self._is_there(one)}
-            return routes.rolled_back(route, turn.changes(role), there)
+            adapters, changes = turn.adapters(role), turn.changes(role)
+            there = {one.id for one in adapters if self._is_there(one)}
+            gone = set() if emergency else cleaning.removed(changes)
+            return routes.rolled_back(
+                route, changes, there, {one.id: one.name for one in adapters if one.id in gone}
+            )
 
         action = Action.EMERGENCY if emergency else Action.ROLL_BACK
         return self._change(role, action, decide, None, actor, token, reason)
@@ -262,20 +161,31 @@ class Registry:
             evidence,
         )
 
-    def head(self) -> Head:
-        """Return the last change's number and hash; 0 and "" before any."""
-        last = self.history()[-1:]
-        return Head(last[0].number, last[0].sha256) if last else Head(0, "")
+    def clean(self, keep: int = cleaning.KEPT, *, actor: str, token: int | None) -> list[cleaning.Cleaned]:
+        """Remove the files of adapters that nothing needs (see `cleaning`); their rows stay. Return which and how much.
 
-    def verify(self) -> list[Fault]:
-        """Return everything that is not as it was written: rows, chain, routes, files. Reads every file."""
-        from studium.registry.verifying import verify
+        With the token None nothing is removed.
+        """
+        with self._book.look() if token is None else self._book.turn(token) as turn:
+            adapters, changes = turn.adapters(), turn.changes()
+            going = [
+                cleaning.Cleaned(one, cleaning.size_bytes(one, self._workspace))
+                for one in cleaning.removable(adapters, turn.routes(), changes, keep)
+            ]
+            for one, size in going if token is not None else ():
+                self._note(turn, one, Action.REMOVE, actor, token, f"{size:,} bytes")
+        if token is not None:
+            gone = cleaning.removed(changes) | {one.adapter.id for one in going}
+            cleaning.remove((one for one in adapters if one.id in gone), self._workspace)
+        return going
 
-        return verify(self._book, self._workspace)
-
-    def serving_path(self, adapter: Adapter) -> Path:
-        """Return the file that an engine loads."""
-        return self._workspace / adapter.folder / adapter.serving_file
+    def _note(
+        self, turn: "Turn", adapter: Adapter, action: Action, actor: str, token: int | None, reason: str = ""
+    ) -> None:
+        """Write into the history what happened to an adapter's files; its role's route stays."""
+        route, at = turn.route(adapter.role), self._now()
+        told = {"adapter": adapter.id, "actor": actor, "at": at, "token": token or 0, "reason": reason}
+        turn.write(turn.drafted(route, action, **told))
 
     def _change(
         self,
@@ -312,17 +222,23 @@ class Registry:
     def _take_in(self, files: Staged, actor: str, token: int) -> Adapter:
         adapter = files.adapter
         with self._book.turn(token) as turn:
-            if there := _known(turn, adapter):
+            there = _known(turn, adapter)
+            if there and there.id not in cleaning.removed(turn.changes(there.role)):
                 return there
             files.settle(self._workspace)
-            turn.add_adapter(adapter)
-            route, at = turn.route(adapter.role), self._now()
-            row = turn.drafted(route, Action.REGISTER, adapter=adapter.id, actor=actor, at=at, token=token)
-            turn.write(row)
-        return adapter
+            if there is None:
+                turn.add_adapter(adapter)
+            self._note(turn, adapter, Action.REGISTER, actor, token)
+        return there or adapter
 
     def _ready(self, turn: "Turn", role: str, adapter_id: str) -> Adapter:
-        adapter = _the(turn.adapters(role), role, adapter_id)
+        adapter = the_adapter(turn.adapters(role), role, adapter_id)
+        if adapter.id in cleaning.removed(turn.changes(role)):
+            raise BadRequest(
+                f"the files of {adapter.name} were removed (studium adapters clean)",
+                expected="an adapter with its files",
+                try_next="register its run again, under the same name",
+            )
         if adapter.serving_file and not self._is_there(adapter):
             raise BadRequest(
                 f"the file of {adapter.name}, {adapter.folder}/{adapter.serving_file}, is not there any more",
@@ -342,9 +258,6 @@ class Registry:
                 expected="the files as they were registered",
                 try_next="studium adapters verify",
             )
-
-    def _is_there(self, adapter: Adapter) -> bool:
-        return self.serving_path(adapter).is_file()
 
 
 def check_name(what: str, name: str) -> None:
@@ -369,17 +282,3 @@ def _known(turn: "Turn", adapter: Adapter) -> Adapter | None:
                 try_next=f"--name {adapter.name}-2",
             )
     return None
-
-
-def _the(adapters: list[Adapter], role: str, name_or_id: str) -> Adapter:
-    exact = [one for one in adapters if name_or_id in (one.name, one.id)]
-    found = exact or [one for one in adapters if len(name_or_id) >= 8 and one.id.startswith(name_or_id)]
-    if len(found) == 1:
-        return found[0]
-    names = [one.name for one in adapters]
-    near = get_close_matches(name_or_id, names, n=1)
-    raise BadRequest(
-        f"there is no adapter {name_or_id[:80]!r} in the role {role}",
-        expected=f"one of {', '.join(names)}" if names else "one that was registered for it",
-        try_next=f"did you mean {near[0]!r}?" if near else "studium adapters list",
-    )

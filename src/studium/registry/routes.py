@@ -4,7 +4,7 @@ A promotion needs evidence about this challenger and the champion of now, used o
 needs neither.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from studium.errors import BadRequest
@@ -19,6 +19,8 @@ from studium.records.adapters import (
     Verdict,
 )
 
+OWN = "own-student"
+"""What stands for the student itself where a name is asked or told; no adapter is called so."""
 _LIFTS = (Action.PROMOTE, Action.FORCE)
 _DROPS = (Action.ROLL_BACK, Action.EMERGENCY)
 
@@ -66,10 +68,16 @@ def forced(route: Route, adapter: Adapter | None) -> Route:
     return Route(route.role, champion)
 
 
-def rolled_back(route: Route, changes: Sequence[RouteChange], there: Collection[str]) -> Route:
+def rolled_back(
+    route: Route,
+    changes: Sequence[RouteChange],
+    there: Collection[str],
+    removed: Mapping[str, str] | None = None,
+) -> Route:
     """Return the route with the predecessor as champion: the last one that is still `there` (on disk).
 
-    Raises BadRequest where the student itself serves.
+    Raises BadRequest where the student itself serves, or where the predecessor is one of `removed`, names by id: who
+    removed it on purpose decides what else is to serve.
     """
     if route.champion == OWN_STUDENT:
         raise BadRequest(
@@ -77,7 +85,14 @@ def rolled_back(route: Route, changes: Sequence[RouteChange], there: Collection[
             expected="a role that an adapter serves",
             try_next="studium adapters state",
         )
-    left = [one for one in predecessors(changes) if one == OWN_STUDENT or one in there]
+    before = predecessors(changes)
+    if before and removed and before[-1] in removed:
+        raise BadRequest(
+            f"{removed[before[-1]]}, which served before, was removed (studium adapters clean)",
+            expected="its files, or the name of another one",
+            try_next=f"studium adapters promote {route.role} {OWN} --force --reason '...', or register its run again",
+        )
+    left = [one for one in before if one == OWN_STUDENT or one in there]
     return Route(route.role, left[-1] if left else OWN_STUDENT)
 
 

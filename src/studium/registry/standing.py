@@ -6,10 +6,7 @@ from difflib import get_close_matches
 
 from studium.errors import BadRequest
 from studium.records.adapters import OWN_STUDENT, Adapter, Phase, Route, RouteChange
-from studium.registry.routes import predecessors
-
-OWN = "own-student"
-"""What stands for the student itself where a name is asked or told; no adapter is called so."""
+from studium.registry.routes import OWN, predecessors
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from studium.records.adapters import (
     canonical,
     content_sha256,
 )
+from studium.registry.cleaning import removed
 from studium.registry.files import CARD, card_of, sha256_of_file
 from studium.store.adapters import AdapterBook, Row, adapter_of, change_of, evidence_of, route_of
 
@@ -29,9 +30,10 @@ def verify(book: AdapterBook, workspace: Path) -> list[Fault]:
     evidence = {row["id"]: row for row in book.raw("gate_evidence")}
     faults += _evidence(evidence.values())
     faults += _promotions(changes, evidence)
-    faults += _routes(book.raw("routes"), changes, {one.id for one in adapters})
+    gone = removed(changes)
+    faults += _routes(book.raw("routes"), changes, {one.id for one in adapters} - gone)
     for adapter in adapters:
-        faults += _files(adapter, workspace)
+        faults += _files(adapter, workspace) if adapter.id not in gone else ()
     return faults
 
 
@@ -122,7 +124,9 @@ def _routes(rows: Sequence[Row], changes: Sequence[RouteChange], known: set[str]
             yield Fault(f"routes, {row['role']}", "is not where the last change of the history left it")
         for who in ("champion", "challenger"):
             if row[who] not in {OWN_STUDENT, *known}:
-                yield Fault(f"routes, {row['role']}", f"its {who} {row[who][:12]} is not registered")
+                yield Fault(
+                    f"routes, {row['role']}", f"its {who} {row[who][:12]} is not registered, or removed"
+                )
     for role in expected:
         yield Fault(f"routes, {role}", "is missing, though the history changed it")
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Engine, insert, select, true, update
+from sqlalchemy import Engine, delete, func, insert, select, true, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from studium.records.rollouts import Exposure, Rollout
@@ -79,6 +79,21 @@ class RolloutLog:
                 after = row["number"]
             if len(rows) < _AT_ONCE:
                 return
+
+    def forget(self, before: float, *, dry_run: bool = False) -> int:
+        """Remove roll-outs that ended before a time, with what they saw; return how many exposures that is.
+
+        What became of them stays in the history of routes and in the gate's evidence.
+        """
+        of = schema.exposures
+        over = select(schema.rollouts.c.number).where(schema.rollouts.c.ended_at < before)
+        with durably(self._database, _WHAT) as connection:
+            if dry_run:
+                counted = select(func.count()).select_from(of).where(of.c.rollout.in_(over))
+                return connection.execute(counted).scalar_one()
+            number = connection.execute(delete(of).where(of.c.rollout.in_(over))).rowcount
+            connection.execute(delete(schema.rollouts).where(schema.rollouts.c.ended_at < before))
+            return number
 
     def feedback(self, rollout: int, after: int) -> list[Said]:
         """Return the feedback with a number above `after` on answers that this roll-out's shift exposed."""
