@@ -191,20 +191,26 @@ def test_watchers_that_are_saved_and_restored_see_what_they_would_have_seen() ->
     assert SimpleNamespace(**first.state()).seen
 
 
-def test_a_reward_that_rises_while_right_steps_fall_stops_the_run_though_the_score_rises() -> None:
+@pytest.mark.parametrize(
+    ("beside", "words"),
+    [("steps_right", "every step right"), ("second_verifier", "second verifier")],
+)
+def test_a_reward_that_rises_while_another_grader_sees_less_stops_the_run_though_the_score_rises(
+    beside: str, words: str
+) -> None:
     watchers = Watchers(Watch())
     for step in range(200):
         watchers.look_back(step, {"reward": 0.2 + 0.003 * step})
         if step % 20 == 19:
-            scores = {
-                "score": 0.2 + 0.003 * step,
-                "scored": 200.0,
-                "steps_right": max(0.0, 0.5 - 0.003 * step),
-            }
+            scores = {"score": 0.2 + 0.003 * step, "scored": 200.0, beside: max(0.0, 0.5 - 0.003 * step)}
             if found := watchers.validated(step, scores):
                 assert (found.kind, found.action) == ("gamed", Action.STOP)
-                assert "every step right" in found.advice
+                assert words in found.advice
                 return
+            if step == 99:  # a run that goes on remembers
+                second = Watchers(Watch())
+                second.restore(watchers.state())
+                watchers = second
     pytest.fail("nothing was said")
 
 

@@ -85,9 +85,11 @@ def _show(view: Mapping[str, Any]) -> None:
         write(f"  {view['message']}\n")
     if view["metrics"]:
         write("  " + "  ".join(f"{name} {value:.4g}" for name, value in view["metrics"].items()) + "\n")
-    if view["validations"]:
-        shown = "  ".join(f"{one['step']}: {one['score']:.3f}" for one in view["validations"][-8:])
-        write(f"  score at step  {shown}\n")
+    for scored in ("score", "steps_right", "second_verifier"):
+        values = [one for one in view["validations"][-8:] if scored in one]
+        if values:
+            shown = "  ".join(f"{one['step']}: {one[scored]:.3f}" for one in values)
+            write(f"  {scored} at step  {shown}\n")
     for event in view["events"]:
         write(f"  {_event(event)}\n")
 

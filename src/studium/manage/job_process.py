@@ -64,7 +64,7 @@ def _carried_out(work: AtWork) -> Ended:
         work.tell(f"failed: {error}")
         return Ended(JobState.FAILED, error.happened, error_parts(error))
     except KeyboardInterrupt:
-        return Ended(None)
+        return Ended(JobState.STOPPED if work.halted else None)
     except Exception as error:
         traceback.print_exc()
         what = f"unexpected {type(error).__name__}: {error}"[:300]

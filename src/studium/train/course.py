@@ -158,6 +158,8 @@ class Course:
     def validated(self, scores: Mapping[str, float]) -> bool:
         """Write down a validation; say whether it is the best so far."""
         self.folder.append("metrics.jsonl", {"step": self.step, "validation": dict(scores)})
+        told = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        self.say(f"validation at step {self.step}  {told}")
         score = scores["score"]
         self._heed(self.watchers.validated(self.step, scores), self.step)
         better = self.best is None or score > self.best

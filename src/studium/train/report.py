@@ -18,6 +18,8 @@ CURVES = (
     "loss",
     "reward",
     "score",
+    "steps_right",
+    "second_verifier",
     "kl",
     "entropy",
     "gradient_norm",
@@ -26,12 +28,13 @@ CURVES = (
     "accuracy",
     "chosen",
 )
+_VALIDATED = ("score", "steps_right", "second_verifier")
 _MOST_EVENTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A run's metrics by name, each as (step, value); validations are there as "score"."""
+    """A run's metrics by name, each as (step, value), those of validations among them."""
 
     series: Mapping[str, Sequence[tuple[float, float]]]
 
@@ -44,7 +47,7 @@ def measured(folder: RunFolder) -> Measured:
     """Read what a run has measured so far."""
     series: dict[str, list[tuple[float, float]]] = {}
     for line in folder.lines("metrics.jsonl"):
-        values = {"score": line["validation"]["score"]} if "validation" in line else line
+        values = line.get("validation", line)
         for name, value in values.items():
             if name not in ("step", "seconds") and isinstance(value, int | float) and isfinite(value):
                 series.setdefault(name, []).append((line["step"], float(value)))
@@ -56,7 +59,7 @@ def write_report(folder: RunFolder) -> Path:
     found = measured(folder)
     plots = [name for name in CURVES if len(found.series.get(name, ())) > 1]
     for name in plots:
-        smoothed = name != "score" and len(found.series[name]) > 20
+        smoothed = name not in _VALIDATED and len(found.series[name]) > 20
         (folder.path / f"{name}.svg").write_text(curve(found.series[name], name, smoothed=smoothed))
     path = folder.path / "report.md"
     path.write_text("\n".join(_lines(folder, found, plots)) + "\n", encoding="utf-8")

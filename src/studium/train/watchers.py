@@ -21,6 +21,10 @@ LOWER_AFTER, STOP_AFTER = 3, 6
 # An advice is not given again for so many steps.
 SILENT_STEPS = 50
 _NORMAL = 1.4826
+_BESIDE = {
+    "steps_right": "share of those with every step right",
+    "second_verifier": "score by the second verifier",
+}
 
 
 class Action(StrEnum):
@@ -61,7 +65,7 @@ class Watchers:
         self._said: dict[str, int] = {}
         self._best_reward: float | None = None
         self._validations: list[Validated] = []
-        self._seconds: list[Validated] = []
+        self._beside: dict[str, list[Validated]] = {}
         self._range: tuple[float, float] | None = None
 
     def look(self, step: int, metrics: Mapping[str, float]) -> Alarm | None:
@@ -92,8 +96,8 @@ class Watchers:
     def validated(self, step: int, scores: Mapping[str, float]) -> Alarm | None:
         """Return an alarm where the reward rises and what is measured on problems kept from training does not.
 
-        That is their "score" and, where it is there, "steps_right": the share whose every step is right. A reward is
-        compared as a share of the range that replies have earned, so that its unit does not matter.
+        That is their "score" and, where they are there, those `_BESIDE` it. A reward is compared as a share of the
+        range that replies have earned, so that its unit does not matter.
         """
         rewards = self._seen.get("reward", [])
         if not rewards:
@@ -103,9 +107,10 @@ class Watchers:
         span = (least, most) if most > least else (0.0, 1.0)
         self._validations.append(_validated(reward, scores["score"], number))
         found = list(_gamed(self._validations, "score of problems kept from training", *span))
-        if "steps_right" in scores:
-            self._seconds.append(_validated(reward, scores["steps_right"], number))
-            found += _gamed(self._seconds, "share of those with every step right", *span)
+        for name in [one for one in _BESIDE if one in scores]:
+            known = self._beside.setdefault(name, [])
+            known.append(_validated(reward, scores[name], number))
+            found += _gamed(known, _BESIDE[name], *span)
         return self._one(step, [replace(one, action=self._allowed(one.action)) for one in found])
 
     def state(self) -> dict[str, Any]:

@@ -5,11 +5,19 @@ from random import Random
 import pytest
 
 from studium.domains.catalogue import domain
+from studium.errors import StudiumError
 from studium.train.config import Source
 from studium.train.data import rows_of, rows_of_problem
 from studium.train.rl.rollouts import Group
 from studium.train.rl.samplers import Draw
-from studium.train.rl.signs import copies, every_step_right, same_reply, signs_of, well_formed
+from studium.train.rl.signs import (
+    copies,
+    every_step_right,
+    same_reply,
+    second_verifier,
+    signs_of,
+    well_formed,
+)
 
 CHAINS = domain("chains")
 PROBLEM = CHAINS.make(Random(3), 3)
@@ -76,3 +84,29 @@ def test_right_steps_without_an_answer_are_not_right_and_other_domains_are_not_s
     arithmetic = ROWS[0].problem
     assert arithmetic is not None
     assert every_step_right(arithmetic, f"Answer: {arithmetic.expected}") is None
+
+
+SUMS = [domain("arithmetic").make(Random(seed), 1) for seed in range(20)]
+
+
+def test_another_domain_scores_the_same_replies_again():
+    second = second_verifier("measures", SUMS)
+    assert second is not None
+    assert second(SUMS[0], f"Answer: {SUMS[0].expected}") == 1.0
+    assert second(SUMS[0], "Answer: no idea") == 0.0
+    assert second_verifier("", SUMS) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("arithmetik", "did you mean 'arithmetic'"),
+        ("arithmetic", "is that of the reward"),
+        ("sentiment", "does not give it full marks"),
+        ("assembly", "does not give it full marks"),
+    ],
+)
+def test_a_second_verifier_that_can_tell_nothing_is_refused(name: str, words: str):
+    with pytest.raises(StudiumError) as told:
+        second_verifier(name, SUMS)
+    assert words in f"{told.value.happened} {told.value.try_next}"

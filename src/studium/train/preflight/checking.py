@@ -8,15 +8,16 @@ from studium.errors import ConfigurationError
 from studium.hardware import read_memory
 from studium.train.data import rows_of
 from studium.train.forecast import shape_of
-from studium.train.preflight.compute_checks import accumulated, fits, packed, resumed
+from studium.train.preflight.compute_checks import accumulated, fits, packed, resumed, same_by_unsloth
 from studium.train.preflight.data_checks import keys_used, licences, overlap
 from studium.train.preflight.findings import Check, Finding, Inputs
-from studium.train.preflight.reward_checks import gold_scores, probes
+from studium.train.preflight.reward_checks import gold_scores, probes, second_verifier
 from studium.train.preflight.token_checks import end_tokens, length, template, trained_tokens, vocabulary
 from studium.train.recipe_file import Told
 from studium.train.rl.running import validation_problems
 from studium.train.run_folder import RunFolder
 from studium.train.stage_rows import reward_of, stage_rows
+from studium.train.unsloth_bridge import begin
 
 CHECKS: Sequence[Check] = (
     keys_used,
@@ -28,9 +29,11 @@ CHECKS: Sequence[Check] = (
     length,
     gold_scores,
     probes,
+    second_verifier,
     overlap,
     fits,
     packed,
+    same_by_unsloth,
 )
 DRILLS: Sequence[Check] = (accumulated, resumed)
 FILE_NAME = "preflight.json"
@@ -41,6 +44,7 @@ def inputs_of(told: Told) -> Inputs:
     from studium.train.models import load
 
     recipe = told.recipe
+    begin(recipe)
     loaded = load(recipe.model)
     model: Any = loaded.model
     settings = model.generation_config

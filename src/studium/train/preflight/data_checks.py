@@ -55,6 +55,10 @@ def _unused(stage: str, recipe: Recipe, given: frozenset[str]) -> Iterator[Unuse
         yield Unused("optimiser.schedule", f"all {recipe.steps} steps are warm-up (optimiser.warmup_steps)")
     if (not recipe.validation.problems or not recipe.validation.every_steps) and recipe.validation.patience:
         yield Unused("validation.patience", "nothing is validated")
+    if getattr(recipe, "second_verifier", "") and not (
+        recipe.validation.problems and recipe.validation.every_steps
+    ):
+        yield Unused("second_verifier", "nothing is validated")
     if draws is not None and recipe.accumulate != 1:
         yield Unused("accumulate", f"{stage} takes its whole batch at once")
     if "watch.max_kl" in given and not _has_kl(stage, chosen):

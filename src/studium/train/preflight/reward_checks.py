@@ -5,8 +5,10 @@ from statistics import fmean
 from typing import NamedTuple
 
 from studium.domains.answers import ABSTENTION
+from studium.errors import StudiumError
 from studium.train.preflight.findings import Finding, Inputs, bad, good
 from studium.train.preflight.gold import gold_of, without_thoughts
+from studium.train.rl import signs
 from studium.train.rl.rewards import Outcome, StepVerified
 from studium.train.rows import Row
 
@@ -85,6 +87,19 @@ def probes(inputs: Inputs) -> Finding:
             )
     told = ", ".join(f"{probe} {mean:.2g}" for probe, mean in means.items())
     return good(name, f"expert {full:.2g}; {told}")
+
+
+def second_verifier(inputs: Inputs) -> Finding:
+    """The second verifier, where one is named, is another than the reward's and knows a right reply."""
+    name = "second verifier"
+    named = str(getattr(inputs.told.recipe, "second_verifier", ""))
+    try:
+        signs.second_verifier(named, inputs.evaluation)
+    except StudiumError as error:
+        return bad(name, f"{error.happened}; expected {error.expected}", try_next=error.try_next)
+    if not named:
+        return good(name, "none is named")
+    return good(name, f"{named} gives the solutions of {len(inputs.evaluation)} problems full marks")
 
 
 def _probes(row: Row, gold: str, others: Sequence[Row], inputs: Inputs) -> Iterator[Probe]:

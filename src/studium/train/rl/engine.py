@@ -24,7 +24,7 @@ from studium.train.rl.losses import Normalise, Policy, clipped_surrogate, correc
 from studium.train.rl.options import RlRecipe
 from studium.train.rl.rollouts import Group, Repair, Roller, Rollouts
 from studium.train.rl.samplers import Elsewhere, ModelSampler
-from studium.train.rl.signs import every_step_right, signs_of
+from studium.train.rl.signs import Verifier, every_step_right, signs_of
 from studium.train.rows import Row, encode
 from studium.train.solving import Solver
 
@@ -38,7 +38,7 @@ _ROWS_AT_ONCE = 64
 class PolicyStage:
     """A stage of the engine. `given` are rows imitated besides, `share` of the loss; `repair` may mend a dull group.
 
-    `elsewhere` is the roller's sampler where that has weights of its own.
+    `elsewhere` is the roller's sampler where that has weights of its own; `second` scores validations beside.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class PolicyStage:
         share: float = 0.0,
         repair: Repair = lambda group: None,
         elsewhere: Elsewhere | None = None,
+        second: Verifier | None = None,
     ) -> None:
         self.steps = steps
         self.learner = learner
@@ -64,6 +65,7 @@ class PolicyStage:
         self._share = share if given else 0.0
         self._repair = repair
         self._elsewhere = elsewhere
+        self._second = second
         self._validation = validation
         tokenizer = learner.loaded.tokenizer
         self._tokenizer = tokenizer
@@ -167,9 +169,14 @@ class PolicyStage:
         known = [one.score for one in solved if one.score is not None]
         if not known:
             return {}
-        steps = [right for one in solved if (right := every_step_right(one.problem, one.reply)) is not None]
-        second = {"steps_right": fmean(steps)} if steps else {}
-        return {"score": fmean(known), "scored": float(len(known)), **second}
+        graders = {"steps_right": every_step_right, "second_verifier": self._second}
+        beside = {
+            name: [score for one in solved if (score := grade(one.problem, one.reply)) is not None]
+            for name, grade in graders.items()
+            if grade
+        }
+        means = {name: fmean(scores) for name, scores in beside.items() if scores}
+        return {"score": fmean(known), "scored": float(len(known)), **means}
 
     def lower_rate(self, factor: float) -> None:
         self.learner.lower_rate(factor)

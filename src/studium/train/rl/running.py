@@ -21,6 +21,7 @@ from studium.train.rl.options import RlRecipe
 from studium.train.rl.ppo import Ppo, PpoStage, add_head, drop_head
 from studium.train.rl.rewards import Reward
 from studium.train.rl.rollouts import Group, Roller
+from studium.train.rl.signs import second_verifier
 from studium.train.rows import Row
 from studium.train.run_folder import RunFolder
 
@@ -41,6 +42,7 @@ def policy_run(
     choose: Callable[[Sequence[Row]], Sequence[Row]] = lambda rows: rows,
     repair: Mend | None = None,
     ppo: Ppo | None = None,
+    second: str = "",
 ) -> Checkpoint:
     """Run a stage of the engine that learns from its own replies; blocks."""
     rows = choose(rows_of(options.data))
@@ -51,6 +53,8 @@ def policy_run(
             expected=f"a domain's problems with 'teach: {'step-prompts' if at_line else 'prompts'}'",
             try_next="correct 'data' in the recipe",
         )
+    validation = validation_problems(options.validation, options)
+    graded = second_verifier(second, validation)
     loaded = load(options.model)
     if ppo:
         add_head(loaded.model)
@@ -69,10 +73,11 @@ def policy_run(
         roller,
         rows,
         steps=steps,
-        validation=validation_problems(options.validation, options),
+        validation=validation,
         given=rows_of(options.replay.data),
         share=options.replay.share,
         elsewhere=elsewhere,
+        second=graded,
         repair=(lambda group: repair(group, loaded.tokenizer)) if repair else (lambda group: None),
     )
     drop = (lambda: drop_head(loaded.model)) if ppo else (lambda: None)

@@ -1,22 +1,27 @@
 """What replies show when a reward is hacked: length, form, copies of the prompt, one reply to every prompt.
 
 Taken over all that was drawn in a step, kept or not: a reward that is had for nothing leaves no group to keep. Length
-is in tokens, rewards are in their own unit, all else is a share of the replies, 0 to 1. `every_step_right` is the
-second verifier, which no reward is taken from.
+is in tokens, rewards are in their own unit, all else is a share of the replies, 0 to 1. `every_step_right`, and a
+`second_verifier` where a recipe names one, grade what validations are answered; no reward is taken from them.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
-from studium.domains.catalogue import domain
-from studium.domains.protocol import Problem, VerifiesSteps
+from studium.domains.catalogue import domain, trusted
+from studium.domains.protocol import Domain, Problem, VerifiesSteps
+from studium.errors import ConfigurationError
 from studium.train.rl.rewards import action_of
 from studium.train.rl.rollouts import Group
 from studium.train.rows import Row
 
 # A reply copies its prompt when half of the prompt's runs of so many words stand in it.
 _WORDS, _COPIED = 4, 0.5
+
+Verifier = Callable[[Problem, str], float | None]
+"""Scores a reply to a problem, 0 to 1; None where it cannot."""
 
 
 def signs_of(groups: Sequence[Group], *, thinks: bool) -> Mapping[str, float]:
@@ -76,6 +81,37 @@ def every_step_right(problem: Problem, reply: str) -> float | None:
     steps = reply.rstrip("\n").split("\n")
     # Behind a wrong step nothing can be verified: the first that is not right decides.
     return float(all(found.verify_step(problem, steps[:at], step) == 1 for at, step in enumerate(steps)))
+
+
+def second_verifier(name: str, problems: Sequence[Problem]) -> Verifier | None:
+    """Return a domain's verdict on replies to problems of other domains; None for "".
+
+    Raises CallerError for a name there is not, ConfigurationError where it is the domain's own or cannot tell that the
+    solution of a problem is right.
+    """
+    if not name:
+        return None
+    found = trusted(name)
+    for problem in problems:
+        solution = domain(problem.domain).solution(problem)
+        try:
+            knows = problem.domain != name and _second(found, problem, solution) == 1
+        except Exception:  # a domain looks for what only its own problems have
+            knows = False
+        if not knows:
+            own = "is that of the reward" if problem.domain == name else "does not give it full marks"
+            raise ConfigurationError(
+                f"second_verifier {name!r} {own}, for {problem.domain} and its solution {solution[-60:]!r}",
+                expected="another domain that reads the same replies, and knows a right one",
+                try_next="studium domains list; one of your own is shown in examples/own_domain",
+            )
+    return lambda problem, reply: _second(found, problem, reply)
+
+
+def _second(found: Domain, problem: Problem, reply: str) -> float | None:
+    """Ask with the problem as it is, and else, as most domains score only their own, as one of its own."""
+    score = found.verify(problem, reply)
+    return found.verify(replace(problem, domain=found.name), reply) if score is None else score
 
 
 def _runs(words: Sequence[str], width: int) -> set[tuple[str, ...]]:

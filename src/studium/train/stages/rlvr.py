@@ -9,8 +9,9 @@ random` is the control that shows what any reward does.
   the reward. A guessable answer (one in ten) rewards wrong steps; verified steps do not.
 
 Every step tells what a hacked reward shows (`rl/signs.py`). A validation scores whole replies and, where the domain
-verifies steps, the share with every step right, which is never rewarded as such: from the sixth validation on, a
-reward that rises while these do not stops the run.
+verifies steps, the share with every step right, which is never rewarded as such; `second_verifier` names a domain that
+scores the same replies again, such as a stricter one of your own. From the sixth validation on, a reward that rises
+while one of these does not stops the run.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from studium.config.kinds import Choice
+from studium.config.schema import Plain
 from studium.train.course import Checkpoint
 from studium.train.rl.options import RlRecipe
 from studium.train.rl.ppo import Ppo
@@ -33,6 +35,7 @@ class Options(RlRecipe):
     algorithm: Annotated[str, Choice(("grpo", "ppo"))] = "grpo"
     reward: Annotated[str, Choice(("outcome", "steps"))] = "outcome"
     control: Annotated[str, Choice(("none", "random"))] = "none"
+    second_verifier: Plain = ""
     ppo: Ppo = field(default_factory=Ppo)
 
 
@@ -47,6 +50,7 @@ def run(options: Options, folder: RunFolder, say: Callable[[str], None]) -> Chec
         reward=reward_of(options),
         at_line=by_steps,
         ppo=options.ppo if options.algorithm == "ppo" else None,
+        second=options.second_verifier,
     )
 
 
