@@ -16,11 +16,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from studium.errors import StoreUnavailable
 from studium.store import schema
+from studium.store.durable import durably
 
 log = logging.getLogger(__name__)
 
 _ROWS = schema.cached_answers
 _SWITCH = schema.cache_switch
+_WHAT = "the cache of answers"
 _Found = TypeVar("_Found")
 
 # The largest part of the whole that one answer may take.
@@ -144,7 +146,11 @@ class AnswerShelf:
             with self._database.connect() as connection:
                 entries, size, hits, oldest = connection.execute(rows).one()
         except SQLAlchemyError as error:
-            raise _unavailable(error) from error
+            raise StoreUnavailable(
+                f"{_WHAT} cannot be read: {error}",
+                expected="a readable store",
+                try_next="see: studium doctor",
+            ) from error
         age_s = None if oldest is None else max(0.0, now - oldest)
         return {"entries": entries, "bytes": size or 0, "hits": hits or 0, "oldest_s": age_s}
 
@@ -180,11 +186,8 @@ class AnswerShelf:
             connection.execute(_TRIM, {"max_bytes": limits.max_bytes, "max_entries": limits.max_entries})
 
     def _must(self, statement: Any) -> int:
-        try:
-            with self._database.begin() as connection:
-                return connection.execute(statement).rowcount
-        except SQLAlchemyError as error:
-            raise _unavailable(error) from error
+        with durably(self._database, _WHAT, power_cut=False) as connection:
+            return connection.execute(statement).rowcount
 
     def _try(self, action: Callable[[], _Found]) -> _Found | None:
         try:
@@ -196,11 +199,3 @@ class AnswerShelf:
 
 def _digest(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=16).hexdigest()
-
-
-def _unavailable(error: SQLAlchemyError) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"the cache of answers cannot be used: {error}",
-        expected="a writable store",
-        try_next="see: studium doctor",
-    )

@@ -7,15 +7,15 @@ noticed. Of grades with one key the newest counts: the former one is taken back 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.exc import DBAPIError
 
-from studium.errors import StoreUnavailable
 from studium.records.grades import Counts, Feedback, Grade
 from studium.store import schema
+from studium.store.durable import durably
 from studium.store.writer import BatchWriter, Row
 
 WINDOW = 200.0
@@ -129,39 +129,8 @@ class GradeLog:
             newest = connection.scalar(select(func.max(schema.grades.c.id))) or 0
             return newest > (connection.scalar(select(func.max(schema.reliability.c.last_id))) or 0)
 
-    def _writing(self) -> "_Writing":
-        return _Writing(self._database)
-
-
-class _Writing:
-    """A transaction that has the right to write from its first statement, so that what it reads stays true."""
-
-    def __init__(self, database: Engine) -> None:
-        self._begun = database.begin()
-
-    def __enter__(self) -> Connection:
-        try:
-            connection = self._begun.__enter__()
-            connection.execute(delete(schema.reliability).where(schema.reliability.c.last_id < 0))
-        except DBAPIError as error:
-            raise _unavailable(error) from error
-        return connection
-
-    def __exit__(self, *what: Any) -> None:
-        try:
-            self._begun.__exit__(*what)
-        except DBAPIError as error:
-            raise _unavailable(error) from error
-        if isinstance(what[1], DBAPIError):
-            raise _unavailable(what[1]) from what[1]
-
-
-def _unavailable(error: DBAPIError) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"grades cannot be written: {error.orig}",
-        expected="a writable store on a disk with free space",
-        try_next="free some space and say it again: nothing was recorded",
-    )
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return durably(self._database, "grades", power_cut=False)
 
 
 def _fold(connection: Connection) -> None:

@@ -6,7 +6,7 @@ Studium is refused rather than guessed at.
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, func, insert, inspect, select
+from sqlalchemy import Connection, Table, func, insert, inspect, select
 
 from studium.errors import StoreUnavailable
 from studium.store import schema
@@ -36,55 +36,27 @@ def learned_profiles(connection: Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE model_profiles ADD COLUMN {name} {kind}")
 
 
-def refined_examples(connection: Connection) -> None:
-    schema.examples.create(connection, checkfirst=True)
+def adding(*tables: Table) -> Callable[[Connection], None]:
+    """Return the step that makes tables which were not there before."""
 
+    def step(connection: Connection) -> None:
+        for table in tables:
+            table.create(connection, checkfirst=True)
 
-def governor_tables(connection: Connection) -> None:
-    for table in schema.GOVERNOR:
-        table.create(connection, checkfirst=True)
-
-
-def reliability_tables(connection: Connection) -> None:
-    for table in schema.RELIABILITY:
-        table.create(connection, checkfirst=True)
-
-
-def cache_tables(connection: Connection) -> None:
-    for table in schema.CACHE:
-        table.create(connection, checkfirst=True)
-
-
-def reply_tables(connection: Connection) -> None:
-    schema.graded_replies.create(connection, checkfirst=True)
-
-
-def registry_tables(connection: Connection) -> None:
-    for table in schema.REGISTRY:
-        table.create(connection, checkfirst=True)
-
-
-def job_tables(connection: Connection) -> None:
-    for table in schema.JOBS:
-        table.create(connection, checkfirst=True)
-
-
-def rollout_tables(connection: Connection) -> None:
-    for table in schema.ROLLOUTS:
-        table.create(connection, checkfirst=True)
+    return step
 
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     first_tables,
     learned_profiles,
-    refined_examples,
-    governor_tables,
-    reliability_tables,
-    cache_tables,
-    reply_tables,
-    registry_tables,
-    job_tables,
-    rollout_tables,
+    adding(schema.examples),
+    adding(*schema.GOVERNOR),
+    adding(*schema.RELIABILITY),
+    adding(*schema.CACHE),
+    adding(schema.graded_replies),
+    adding(*schema.REGISTRY),
+    adding(*schema.JOBS),
+    adding(*schema.ROLLOUTS),
 )
 
 

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, and_, case, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DBAPIError
 
-from studium.errors import StoreUnavailable
 from studium.records.grades import GradedReply, PairCounts
 from studium.store import schema
+from studium.store.durable import durably
 
 MOST_REPLIES_KEPT = 10_000
 """Some hundred questions of every kind to every student of a roster, asked twice; counted in some 50 ms."""
@@ -38,15 +37,8 @@ class ReplyLog:
         if not replies:
             return
         rows = [{name: getattr(one, name) for name in one.__slots__} for one in replies]
-        try:
-            with self._database.begin() as connection:
-                connection.execute(insert(schema.graded_replies).on_conflict_do_nothing(), rows)
-        except DBAPIError as error:
-            raise StoreUnavailable(
-                f"graded replies cannot be written: {error.orig}",
-                expected="a writable store on a disk with free space",
-                try_next="free some space and ask again: what was recorded before is kept",
-            ) from error
+        with durably(self._database, "graded replies", power_cut=False) as connection:
+            connection.execute(insert(schema.graded_replies).on_conflict_do_nothing(), rows)
 
     def answered(self, prefix: str) -> dict[Asked, bool]:
         """Return which replies there are to questions that begin so, and whether each gave an answer."""
