@@ -37,7 +37,7 @@ from studium.train.stages import srl
 SEEDS = (1, 2, 3, 4, 5)
 HARD_LEVEL = 6
 WRONG_STEPS = 0.1
-FULL = Size(srl_steps=120, rlvr_steps=80, sft_steps=420, problems=300, prompts=2000)
+FULL = Size(srl_steps=240, rlvr_steps=80, sft_steps=420, problems=300, prompts=2000)
 GROUPS, MOST_ROUNDS = 16, 2
 THINKING_STEPS = 900
 RATE = 1e-3
@@ -73,10 +73,10 @@ CHOICES = (
     replace(CENTRE, traces=64),
     replace(CENTRE, traces=512),
     replace(CENTRE, kind="noisy"),
-    replace(CENTRE, thinks=True),
     replace(CENTRE, unit="words"),
     replace(CENTRE, variant="exact bonus"),
     replace(CENTRE, variant="injection"),
+    replace(CENTRE, thinks=True),
 )
 
 
@@ -107,11 +107,13 @@ class Study(Ground):
         return "thinking"
 
     def sft_on(self, choice: Choice) -> str:
-        """Imitate the traces."""
+        """Imitate the traces: whole ones, or step by step where a thought stands before each step."""
         name = f"sft-{choice.data}"
         path = self.folder / f"{choice.data}.jsonl"
         if not path.exists():
-            path.write_text("".join(json.dumps(_line(row)) + "\n" for row in self._rows(choice)))
+            rows = self._rows(choice)
+            rows = rows if choice.thinks else _whole(rows)
+            path.write_text("".join(json.dumps(_line(row)) + "\n" for row in rows))
         self._stage(
             name,
             "sft",
@@ -238,6 +240,17 @@ def _next_step(sampler: ModelSampler, tokenizer: Any, prompts: Sequence[Row], th
     return fmean(reward(row, text_of(tokenizer, draw), draw.ended) or 0.0 for row, (draw,) in pairs)
 
 
+def _whole(steps: Sequence[Row]) -> list[Row]:
+    """Return a row per trace. A spoiled step stands in its own row alone, so every step is taken from its own."""
+    found: dict[str, list[Row]] = {}
+    for step in steps:
+        found.setdefault(step.messages[0].content, []).append(step)
+    return [
+        replace(rows[-1], prefix="", completion="".join(row.completion for row in rows))
+        for rows in found.values()
+    ]
+
+
 def _spoiled(row: Row, rng: Random) -> Row:
     """Return a row whose result is wrong, one time in ten; the answer's line stays."""
     if row.ends or rng.random() >= WRONG_STEPS:
@@ -264,11 +277,11 @@ def cells(study: Study, choices: Sequence[Choice]) -> Iterator[tuple[str, str, M
     yield "-", "base", study.measured("base", False)
     yield "-", "rlvr by the answer", study.measured(study.rlvr_by_answer(), False)
     yield "base", "rlvr", study.measured(study.rlvr_from("base", False), False)
-    if any(choice.thinks for choice in choices):
-        start = study.thinking_base()
-        yield "-", "thinking base", study.measured(start, True)
-        yield start, "rlvr", study.measured(study.rlvr_from(start, True), True)
     for choice in choices:
+        if choice.thinks:
+            start = study.thinking_base()
+            yield "-", "thinking base", study.measured(start, True)
+            yield start, "rlvr", study.measured(study.rlvr_from(start, True), True)
         ways: tuple[tuple[str, Callable[[Choice], str]], ...] = (("sft", study.sft_on), ("srl", study.srl_on))
         for way, make in ways:
             name = make(choice)
