@@ -6,6 +6,7 @@ A step that was done is not done again, so an improvement that was killed goes o
 import json
 import time
 from collections.abc import Callable, Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from studium.evals.items import fresh_items
 from studium.manage.improve.commands import Commands, OutOfTime, Told
 from studium.manage.improve.ending import Ending
 from studium.manage.improve.folder import Improvement
-from studium.manage.improve.recipe import PACE_STEPS, for_pace, recipe, steps_within, with_steps
+from studium.manage.improve.recipe import LEAST_STEPS, PACE_STEPS, for_pace, recipe, steps_within, with_steps
 from studium.manage.improve.weakest import Choice, scores_of, weakest
 from studium.records.adapters import Verdict
 from studium.train.exporting.trained import SCORES
@@ -142,15 +143,18 @@ class Loop:
 
         found = self._once("pace", pace)
         if "steps" not in found:
-            left_s = wanted.minutes * 60 - (time.monotonic() - self._began)
+            gone_s = time.monotonic() - self._began
+            left_s = wanted.minutes * 60 - gone_s
             found["steps"] = steps_within(left_s * TRAINING_SHARE, found["seconds_a_step"])
+            needed_s = gone_s + LEAST_STEPS * found["seconds_a_step"] / TRAINING_SHARE
+            found["minutes_needed"] = ceil(needed_s / 60)
             self._it.keep()
         steps = found["steps"]
         if steps == 0:
             raise Ends(
                 Ending.NOT_TRAINED,
-                f"{wanted.minutes:.1f} minutes are too few, since a step takes {found['seconds_a_step']:.2f} s; "
-                "give more --minutes",
+                f"{wanted.minutes:.1f} minutes are too few, since a step takes {found['seconds_a_step']:.2f} s now; "
+                f"give --minutes {found['minutes_needed']} or more",
             )
 
         def train() -> Json:
@@ -273,5 +277,5 @@ class Loop:
         if told.status == INTERRUPTED:
             raise KeyboardInterrupt
         if told.status not in fine:
-            raise Ends(otherwise, f"studium {' '.join(words[:2])}: {told.error}")
+            raise Ends(otherwise, f"`studium {' '.join(words[:2])}` failed: {told.error}")
         return told
