@@ -63,7 +63,7 @@ def days_before(days: float) -> datetime:
 def write(folder: Path, recipe: dict[str, Any], **distil: Any) -> Path:
     """Write a recipe and a configuration that has it done every night; return the latter."""
     (folder / "distil.yaml").write_text(yaml.safe_dump(recipe))
-    told = {"workspace": "state", "nightly": {"distil": {"recipe": "distil.yaml", **distil}}}
+    told = {"workspace": "state", "nightly": {"distil": {"recipe": "distil.yaml"} | distil}}
     (folder / "studium.yaml").write_text(yaml.safe_dump(told))
     return folder / "studium.yaml"
 
@@ -107,12 +107,14 @@ def store(tmp_path: Path):
     store.close()
 
 
-PLAN = Nightly(Path("/nowhere/distil.yaml"), "02:30", ("sprout",), 200, "")
+PLAN = Nightly("02:30", {"stage": "distil", "recipe_file": "/nowhere/distil.yaml"})
 
 
 def test_all_who_look_at_one_store_begin_a_night_once(tmp_path: Path, store):
     own = [Jobs(store.jobs, tmp_path, tmp_path / "state.db") for _ in range(8)]
-    plans = [replace(PLAN, problems=100 + number) for number in range(8)]  # as two configurations would
+    plans = [
+        replace(PLAN, request={"problems": number}) for number in range(8)
+    ]  # as two configurations would
     with ThreadPoolExecutor(8) as looking:
         list(looking.map(lambda one: look(one[0], one[1], LONG_AGO, NIGHT), zip(plans, own, strict=True)))
     kept = nights_of(own[0])
@@ -120,7 +122,7 @@ def test_all_who_look_at_one_store_begin_a_night_once(tmp_path: Path, store):
     assert store.jobs.change(kept[0].id, store.jobs.claim(kept[0]), state=JobState.FAILED)
     assert look(PLAN, own[1], LONG_AGO, NIGHT) is None and nights_of(own[0])[0].state is JobState.FAILED
     # Who had looked just before the first one's job was there adds it late: it stays as it is.
-    assert own[1].submit("nightly", name_of(NIGHT), PLAN.request(), again=False).state is JobState.FAILED
+    assert own[1].submit("nightly", name_of(NIGHT), PLAN.request, again=False).state is JobState.FAILED
 
 
 def test_at_once_is_beside_the_night(tmp_path: Path, store):
@@ -172,6 +174,13 @@ def test_a_mistake_is_told_when_studium_starts(tmp_path: Path, recipe, distil, w
     with pytest.raises(ConfigurationError) as told:
         nightly_of(load_config(write(tmp_path, recipe, **distil), environment={}))
     assert words in str(told.value) + told.value.try_next + told.value.expected
+
+
+def test_a_recipe_that_is_not_there_is_told(tmp_path: Path):
+    config = write(tmp_path, RECIPE)
+    (tmp_path / "distil.yaml").unlink()
+    with pytest.raises(ConfigurationError, match=f"there is no file {tmp_path}/distil.yaml"):
+        nightly_of(load_config(config, environment={}))
 
 
 def test_every_night_draws_its_own_and_the_same_night_the_same(tmp_path: Path):

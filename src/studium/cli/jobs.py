@@ -33,7 +33,7 @@ def listing(config: ConfigOption = None, workspace: WorkspaceOption = None, json
     """
     from studium.manage.job_view import glance
 
-    with _opened(config, workspace) as (jobs, place):
+    with opened(config, workspace) as (jobs, place):
         found = [glance(one, place) for one in reversed(jobs.jobs())]
     if json:
         write_json(found)
@@ -67,7 +67,7 @@ def show(
     """
     from studium.manage.job_view import detail
 
-    with _opened(config, workspace) as (jobs, place):
+    with opened(config, workspace) as (jobs, place):
         found = detail(jobs.job(job), jobs.steps(job), place)
     if json:
         write_json(found)
@@ -89,7 +89,7 @@ def stop(
     """
     from studium.manage.job_view import glance
 
-    with _opened(config, workspace) as (jobs, place):
+    with opened(config, workspace) as (jobs, place):
         found = glance(jobs.stop(job), place)
     _say(found, f"{job} stops after its step; studium jobs resume {job} goes on", json=json)
 
@@ -108,7 +108,7 @@ def resume(
     from studium.manage.jobs import lives
 
     need_training_tools()
-    with _opened(config, workspace) as (jobs, place):
+    with opened(config, workspace) as (jobs, place):
         open_already = jobs.job(job).state.open and not lives(jobs.job(job))
         found = jobs.job(job) if open_already else jobs.resume(job)
         if running_server(place) is None:
@@ -125,7 +125,8 @@ def _say(found: dict[str, object], line: str, *, json: bool) -> None:
 
 
 @contextmanager
-def _opened(config: str | None, workspace: str | None) -> "Iterator[tuple[Jobs, Path]]":
+def opened(config: str | None, workspace: str | None) -> "Iterator[tuple[Jobs, Path]]":
+    """Yield the jobs of the workspace that the options choose, and where it is."""
     from studium.app import STORE_FILE
     from studium.manage.jobs import Jobs
     from studium.store import open_store

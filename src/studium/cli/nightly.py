@@ -1,19 +1,13 @@
 """`studium nightly`: what a running Studium does every night, when it does it next, and how the last night ended."""
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from studium.cli.jobs import opened
 from studium.cli.options import ConfigOption, JsonOption, WorkspaceOption, settings
 from studium.cli.output import note, write, write_json
 from studium.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from studium.config import Config
-    from studium.manage.jobs import Jobs
 
 app = typer.Typer(
     help="Distillation every night (nightly.distil in studium.yaml): when it is next, how it went, and at once.\n\n"
@@ -35,31 +29,25 @@ def status(config: ConfigOption = None, workspace: WorkspaceOption = None, json:
     from studium.manage.job_view import glance
     from studium.manage.nightly import latest, nightly_of, nights_of
 
-    given = settings(config, workspace)
-    plan = nightly_of(given)
-    with _jobs(given) as jobs:
-        last = [glance(one, given.workspace) for one in nights_of(jobs)][-1:]
-    url = running_server(given.workspace)
+    plan = nightly_of(settings(config, workspace))
+    with opened(config, workspace) as (jobs, place):
+        last = [glance(one, place) for one in nights_of(jobs)][-1:]
+    url = running_server(place)
     told: dict[str, Any] = {"on": plan is not None, "running": url, "last": last[0] if last else None}
     if plan is not None:
         following = latest(datetime.now(), plan.at) + timedelta(days=1)
-        told |= {"next_at": following.isoformat(), "recipe": str(plan.recipe), "roles": plan.roles}
+        told |= {"next_at": following.isoformat(" "), **plan.request}
     if json:
         write_json(told)
         return
     if plan is None:
         note("nothing is done at night: set nightly.distil.recipe in studium.yaml")
     else:
-        write(
-            f"next   {told['next_at'].replace('T', ' ')}"
-            + ("" if url else ", where studium up runs then")
-            + "\n"
-        )
-        write(f"recipe {plan.recipe}, for the role {plan.roles[-1]}\n")
+        write(f"next   {told['next_at']}{'' if url else ', where studium up runs then'}\n")
+        write(f"recipe {told['recipe_file']}, for the role {told['roles'][-1]}\n")
     for one in last:
-        write(
-            f"last   {one['id']}: {one['state']}, {one['step']} of {one['steps']} steps; {one['message']}\n"
-        )
+        steps = f"{one['step']} of {one['steps']} steps"
+        write(f"last   {one['id']}: {one['state']}, {steps}; {one['message']}\n")
 
 
 @app.command("run")
@@ -76,33 +64,19 @@ def run(config: ConfigOption = None, workspace: WorkspaceOption = None, json: Js
     from studium.manage.nightly import begin_now, nightly_of
 
     need_training_tools()
-    given = settings(config, workspace)
-    plan = nightly_of(given)
+    plan = nightly_of(settings(config, workspace))
     if plan is None:
         raise ConfigurationError(
             "nothing is to be done at night",
             expected="nightly.distil.recipe in studium.yaml",
             try_next="see the example: studium config init",
         )
-    with _jobs(given) as jobs:
+    with opened(config, workspace) as (jobs, place):
         job = begin_now(plan, jobs, datetime.now())
-        if running_server(given.workspace) is None:
+        if running_server(place) is None:
             jobs.tend()
-        found = glance(jobs.job(job.id), given.workspace)
+        found = glance(jobs.job(job.id), place)
     if json:
         write_json(found)
     else:
         note(f"{job.id} is {found['state']}; studium jobs show {job.id}")
-
-
-@contextmanager
-def _jobs(given: "Config") -> "Iterator[Jobs]":
-    from studium.app import STORE_FILE
-    from studium.manage.jobs import Jobs
-    from studium.store import open_store
-
-    store = open_store(given.workspace / STORE_FILE)
-    try:
-        yield Jobs(store.jobs, given.workspace, given.workspace / STORE_FILE)
-    finally:
-        store.close()

@@ -7,7 +7,7 @@ that were missed, the last is made up for; none is, before nights were switched 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -35,18 +35,10 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Nightly:
-    """A recipe and its hour. `roles` are those of its students in order, "" for one without a role."""
+    """The hour, and what a night's job is told: its `recipe_file`, and its students' `roles` in order, "" for none."""
 
-    recipe: Path
     at: str
-    roles: tuple[str, ...]
-    problems: int
-    config: str
-
-    def request(self) -> dict[str, Any]:
-        """Return what a night's job is told."""
-        told = {"stage": STAGE, "recipe_file": str(self.recipe), "roles": list(self.roles)}
-        return told | {"problems": self.problems, "config": self.config}
+    request: Mapping[str, Any]
 
 
 def nightly_of(config: "Config") -> Nightly | None:
@@ -55,8 +47,15 @@ def nightly_of(config: "Config") -> Nightly | None:
     if not wanted.recipe:
         return None
     path = ((config.file.parent if config.file else Path()) / Path(wanted.recipe).expanduser()).absolute()
-    students = build_roster(config).students
-    holders = holders_of(students, {name: one.student for name, one in config.roles.items()})
+    if not path.is_file():
+        raise ConfigurationError(
+            f"nightly.distil.recipe: there is no file {path}",
+            expected="a recipe for distillation",
+            try_next="see recipes/distil.yaml",
+        )
+    holders = holders_of(
+        build_roster(config).students, {name: one.student for name, one in config.roles.items()}
+    )
     *links, last = students_of(read_told(path, STAGE))
     role = wanted.role or last
     if role not in holders:
@@ -65,8 +64,9 @@ def nightly_of(config: "Config") -> Nightly | None:
             expected=f"one of {', '.join(holders)}",
             try_next="set nightly.distil.role",
         )
-    roles = [one if one in holders and one != role else "" for one in links]
-    return Nightly(path, wanted.at, (*roles, role), wanted.problems, str(config.file or ""))
+    roles = [*(one if one in holders and one != role else "" for one in links), role]
+    told = {"stage": STAGE, "recipe_file": str(path), "roles": roles, "problems": wanted.problems}
+    return Nightly(wanted.at, told | {"config": str(config.file or "")})
 
 
 def students_of(told: Told) -> tuple[str, ...]:
@@ -101,12 +101,12 @@ def nights_of(jobs: Jobs) -> list[Job]:
 def look(plan: Nightly, jobs: Jobs, since: datetime, now: datetime) -> Job | None:
     """Keep the job of the night that is due; return it, None for none. Whoever tends the workspace begins it."""
     night = due(now, plan.at, since, nights_of(jobs))
-    return None if night is None else jobs.submit(KIND, name_of(night), plan.request(), again=False)
+    return None if night is None else jobs.submit(KIND, name_of(night), plan.request, again=False)
 
 
 def begin_now(plan: Nightly, jobs: Jobs, now: datetime) -> Job:
     """Keep a job beside the nights', named by the minute."""
-    return jobs.submit(KIND, f"{STAGE}-{now:%Y-%m-%d-at-%H%M}", plan.request())
+    return jobs.submit(KIND, f"{STAGE}-{now:%Y-%m-%d-at-%H%M}", plan.request)
 
 
 def switched_on(workspace: Path, now: datetime) -> datetime:
