@@ -4,6 +4,8 @@
 `POST /api/adapters/promote/{role}` takes {name, evidence} (the id of what the gate measured), or {name, force: true,
 reason}; `POST /api/adapters/rollback/{role}` takes nothing, or {reason}. Both take {dry_run: true} for what would
 happen, and answer with the change and who answers questions in the role once it is served: this server waits for that.
+`GET /api/rollouts` tells how challengers fare in the roll-outs that go on (`?all=true`: in every one), what would be
+done next and why, and the health of every model in memory.
 """
 
 import asyncio
@@ -16,9 +18,8 @@ from aiohttp import web
 from studium.errors import BadRequest
 from studium.registry import known_role
 from studium.web import fields
+from studium.web.bodies import json_body, json_response
 from studium.web.fields import Json
-from studium.web.leases_api import studium_of
-from studium.web.openai_api import json_body, json_response
 from studium.web.reception import RECEPTION, VISIT
 
 if TYPE_CHECKING:
@@ -26,21 +27,20 @@ if TYPE_CHECKING:
     from studium.records.adapters import RouteChange
     from studium.registry import Registry
 
-_LOCAL = "local"
 _MOST_CHANGES = 10_000
 _PROMOTE, _ROLLBACK = {"name", "evidence", "force", "reason", "dry_run"}, {"reason", "dry_run"}
 
 
 async def listing(request: web.Request) -> web.Response:
     """GET /api/adapters"""
-    studium = studium_of(request.app[RECEPTION])
+    studium = request.app[RECEPTION].studium
     found = await asyncio.to_thread(studium.registry.adapters, request.query.get("role", ""))
     return json_response({"adapters": found})
 
 
 async def state(request: web.Request) -> web.Response:
     """GET /api/adapters/state"""
-    studium = studium_of(request.app[RECEPTION])
+    studium = request.app[RECEPTION].studium
     found = await asyncio.to_thread(studium.registry.state, _roles(studium))
     return json_response({"roles": [asdict(one) | _served(studium, one.role) for one in found]})
 
@@ -49,14 +49,14 @@ async def history(request: web.Request) -> web.Response:
     """GET /api/adapters/history"""
     asked = request.query.get("limit", "100")
     limit = fields.whole({"limit": int(asked) if asked.isdecimal() else asked}, "limit", 1, _MOST_CHANGES)
-    registry = studium_of(request.app[RECEPTION]).registry
+    registry = request.app[RECEPTION].studium.registry
     changes = await asyncio.to_thread(registry.history, request.query.get("role", ""))
     return json_response({"changes": changes[-(limit or 1) :], "of": len(changes)})
 
 
 async def promote(request: web.Request) -> web.Response:
     """POST /api/adapters/promote/{role}"""
-    body, role = await _body(request, _PROMOTE), request.match_info["role"]
+    body, role = await json_body(request, _PROMOTE), request.match_info["role"]
     name, evidence, reason = (fields.text(body, key) for key in ("name", "evidence", "reason"))
     force = fields.flag(body, "force")
     if not name or force == bool(evidence):
@@ -67,7 +67,7 @@ async def promote(request: web.Request) -> web.Response:
             expected='{"name": ..., "evidence": ID}, or {"name": ..., "force": true, "reason": ...}',
             try_next="studium compare tells the id of its evidence",
         )
-    actor = request[VISIT].key_name or _LOCAL
+    actor = request[VISIT].actor
 
     def change(registry: "Registry", token: int | None) -> "RouteChange":
         if force:
@@ -85,14 +85,36 @@ async def promote(request: web.Request) -> web.Response:
 
 async def rollback(request: web.Request) -> web.Response:
     """POST /api/adapters/rollback/{role}"""
-    body = await _body(request, _ROLLBACK) if request.can_read_body else {}
+    body = await json_body(request, _ROLLBACK) if request.can_read_body else {}
     role, reason = request.match_info["role"], fields.text(body, "reason")
-    actor = request[VISIT].key_name or _LOCAL
+    actor = request[VISIT].actor
 
     def change(registry: "Registry", token: int | None) -> "RouteChange":
         return registry.rollback(role, actor=actor, token=token, reason=reason)
 
     return await _changed(request, role, body, actor, change)
+
+
+async def rollouts(request: web.Request) -> web.Response:
+    """GET /api/rollouts"""
+    from studium.manage.rolling import report
+
+    studium = request.app[RECEPTION].studium
+    every = request.query.get("all", "") in ("true", "yes", "1")
+
+    def found() -> list[dict[str, Any]]:
+        automatic = studium.config.rollout.autopromote
+        going = studium.store.rollouts.rollouts(only_going=not every)
+        return [report(studium.store, studium.registry, one, autopromote=automatic) for one in going]
+
+    return json_response(
+        {
+            "rollouts": await asyncio.to_thread(found),
+            "exposures": {name: studium.watch.counts[name] for name in ("exposed", "refused", "dropped")},
+            "health": studium.carer.state(),
+            "faults": studium.routing.faults,
+        }
+    )
 
 
 async def _changed(
@@ -103,7 +125,7 @@ async def _changed(
     change: "Callable[[Registry, int | None], RouteChange]",
 ) -> web.Response:
     """Carry a change out under the lease, and answer once this server serves it."""
-    studium = studium_of(request.app[RECEPTION])
+    studium = request.app[RECEPTION].studium
     known_role(role, _roles(studium))
     if fields.flag(body, "dry_run"):
         would = await asyncio.to_thread(change, studium.registry, None)
@@ -134,10 +156,3 @@ def _served(studium: "Studium", role: str) -> dict[str, Any]:
 
 def _roles(studium: "Studium") -> dict[str, str]:
     return {role: place.holder.name for role, place in studium.routing.places.items()}
-
-
-async def _body(request: web.Request, known: set[str]) -> Json:
-    body = await json_body(request)
-    if unknown := sorted(body.keys() - known):
-        raise fields.wrong(unknown[0], body[unknown[0]], f"some of {', '.join(sorted(known))}")
-    return body

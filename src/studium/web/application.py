@@ -1,33 +1,36 @@
 """All routes on one aiohttp application. `server.serve` listens for it; tests may hand it to any runner."""
 
+from typing import TYPE_CHECKING
+
 from aiohttp import web
 
 from studium.intents.channels import Channels
 from studium.telemetry import Metrics
 from studium.web import (
     adapters_api,
-    cache_api,
     datasets_api,
     feedback_api,
-    governor_api,
     intents_api,
     leases_api,
     ollama_api,
     openai_api,
     own_api,
-    rollouts_api,
     runs_api,
     sessions_api,
+    settings_api,
     status,
     train_api,
 )
 from studium.web.access import gate_of
 from studium.web.door import door
-from studium.web.reception import RECEPTION, House, Reception
+from studium.web.reception import RECEPTION, Reception
+
+if TYPE_CHECKING:
+    from studium.app import Studium
 
 
 def make_web_app(
-    studium: House, metrics: Metrics | None = None, intents: Channels | None = None
+    studium: "Studium", metrics: Metrics | None = None, intents: Channels | None = None
 ) -> web.Application:
     """Return the application that serves `studium`, whose life is its caller's affair.
 
@@ -60,17 +63,17 @@ def make_web_app(
             web.post("/api/show", ollama_api.show),
             web.post("/api/ask", own_api.ask),
             web.post("/api/feedback", feedback_api.give),
-            web.get("/api/rollouts", rollouts_api.listing),
+            web.get("/api/rollouts", adapters_api.rollouts),
             web.post("/api/why", feedback_api.explain),
             web.get("/api/adapters", adapters_api.listing),
             web.get("/api/adapters/state", adapters_api.state),
             web.get("/api/adapters/history", adapters_api.history),
             web.post("/api/adapters/promote/{role}", adapters_api.promote),
             web.post("/api/adapters/rollback/{role}", adapters_api.rollback),
-            web.get("/api/config/cache", cache_api.show),
-            web.post("/api/config/cache", cache_api.change),
-            web.get("/api/config/governor", governor_api.show),
-            web.post("/api/config/governor", governor_api.change),
+            web.get("/api/config/cache", settings_api.show_cache),
+            web.post("/api/config/cache", settings_api.change_cache),
+            web.get("/api/config/governor", settings_api.show_governor),
+            web.post("/api/config/governor", settings_api.change_governor),
             web.post("/api/leases", leases_api.hold),
             web.get("/api/leases", leases_api.listing),
             web.post("/api/train", train_api.begin),

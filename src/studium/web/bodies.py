@@ -1,4 +1,4 @@
-"""Reading a request's body within limits of size and time, and as JSON.
+"""Reading a request's body within limits of size and time, and JSON in and out.
 
 A declared length beyond the limit is refused before a byte is read, an undeclared one (chunked,
 compressed) as soon as it passes. orjson itself refuses NaN, lone surrogates, invalid UTF-8 and nesting
@@ -6,7 +6,7 @@ beyond 1,024 levels.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import orjson
@@ -14,7 +14,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from studium.errors import BadRequest
-from studium.web.failures import Refused
+from studium.web.failures import BadField, Refused
+from studium.web.reception import RECEPTION
 
 _TEXT_OF_ERROR = 120
 
@@ -66,6 +67,24 @@ async def body_pieces(
             yield piece
     except (web.RequestPayloadError, HttpProcessingError) as error:
         raise Refused(400, "bad_request", f"the body cannot be read: {error}") from error
+
+
+async def json_body(request: web.Request, known: Collection[str] | None = None) -> dict[str, Any]:
+    """Return the request's JSON object, read within the server's limits. Raises BadField for a field not `known`."""
+    server = request.app[RECEPTION].server
+    body = parse_object(
+        await read_body(request, max_bytes=server.max_body_bytes, timeout_s=server.body_timeout_s)
+    )
+    if known is not None and (unknown := sorted(body.keys() - known)):
+        raise BadField(
+            unknown[0], f"{unknown[0]!r} is no field", expected=f"some of {', '.join(sorted(known))}"
+        )
+    return body
+
+
+def json_response(body: object, status: int = 200) -> web.Response:
+    """Return `body` as JSON."""
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

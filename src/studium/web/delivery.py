@@ -36,7 +36,7 @@ async def deliver(request: web.Request, wish: Wish, voice: Voice) -> web.StreamR
         if wish.stream:
             return await _stream(request, query, voice)
         async with asyncio.timeout(_longest_s(reception, query)):
-            answer = visit.answer = await reception.house.ensemble.answer(query)
+            answer = visit.answer = await reception.studium.ensemble.answer(query)
     return web.Response(body=voice.whole(answer), headers=_headers(answer), content_type="application/json")
 
 
@@ -59,7 +59,7 @@ async def _stream(request: web.Request, query: Query, voice: Voice) -> web.Strea
 
 async def _relay(request: web.Request, query: Query, voice: Voice, outlet: "Outlet") -> None:
     spoken = False
-    async with aclosing(request.app[RECEPTION].house.ensemble.stream(query)) as events:
+    async with aclosing(request.app[RECEPTION].studium.ensemble.stream(query)) as events:
         async for event in events:
             if isinstance(event, Delta):
                 spoken = True

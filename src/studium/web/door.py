@@ -99,7 +99,7 @@ def _note(reception: Reception, request: web.Request, visit: Visit, status: int)
     if visit.answer is not None:
         meters.count(visit.answer)
     if request.path not in PROBES:
-        reception.house.store.log_request(record)
+        reception.studium.store.log_request(record)
 
 
 def _request_id(request: web.Request) -> str:

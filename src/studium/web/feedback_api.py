@@ -15,11 +15,10 @@ from studium.records.grades import Feedback, Rating
 from studium.serve.choosing.why import why
 from studium.serve.history.history import UnknownAnswer
 from studium.web import fields
+from studium.web.bodies import json_body, json_response
 from studium.web.conversation import require_text
 from studium.web.failures import BadField, Refused
 from studium.web.fields import Json
-from studium.web.leases_api import studium_of
-from studium.web.openai_api import json_body, json_response
 from studium.web.reception import RECEPTION, VISIT
 
 MOST_CHARACTERS = 100_000
@@ -27,7 +26,7 @@ MOST_CHARACTERS = 100_000
 
 async def give(request: web.Request) -> web.Response:
     """POST /api/feedback"""
-    history = studium_of(request.app[RECEPTION]).history
+    history = request.app[RECEPTION].studium.history
     feedback = feedback_of(await json_body(request), request[VISIT].key_name)
     await history.catch_up()
     try:
@@ -40,7 +39,7 @@ async def give(request: web.Request) -> web.Response:
 
 async def explain(request: web.Request) -> web.Response:
     """POST /api/why"""
-    studium = studium_of(request.app[RECEPTION])
+    studium = request.app[RECEPTION].studium
     body = await json_body(request)
     question = require_text(fields.text(body, "question"), "question")
     return json_response(

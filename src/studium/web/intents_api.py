@@ -15,9 +15,9 @@ from studium.intents.channels import Channels, UnknownChannel
 from studium.intents.settings import Settings, settings_of
 from studium.serve.ensemble import VIRTUAL_MODELS
 from studium.web import fields
+from studium.web.bodies import json_body, json_response
 from studium.web.conversation import require_text
 from studium.web.failures import Refused
-from studium.web.openai_api import json_body, json_response
 from studium.web.reception import RECEPTION, VISIT
 
 CHANNELS: web.AppKey[Channels] = web.AppKey("channels of intents", Channels)
@@ -40,9 +40,7 @@ async def put(request: web.Request) -> web.Response:
     _check_students(request, settings)
     with _channels(request) as channels:
         is_new = channels.put(name, settings)
-        response = json_response(channels.state(name))
-    response.set_status(201 if is_new else 200)
-    return response
+        return json_response(channels.state(name), 201 if is_new else 200)
 
 
 async def show(request: web.Request) -> web.Response:
@@ -68,7 +66,7 @@ async def delete(request: web.Request) -> web.Response:
 
 
 def _check_students(request: web.Request, settings: Settings) -> None:
-    there = request.app[RECEPTION].house.roster.named
+    there = request.app[RECEPTION].studium.roster.named
     for student in (*settings.students, settings.model):
         if student not in there and student not in VIRTUAL_MODELS:
             raise UnknownModel(

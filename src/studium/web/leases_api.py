@@ -10,23 +10,22 @@ memory is there again. `GET /api/leases` lists.
 import asyncio
 import secrets
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from studium.config.units import parse_size
-from studium.engines import ollama_wire
-from studium.errors import BadRequest, StudiumError
+from studium.errors import BadRequest
 from studium.records.hardware import DeviceKind
 from studium.records.scheduling import Priority
 from studium.web import fields
-from studium.web.door import REQUEST_ID, failure_of
+from studium.web.bodies import json_body, json_response
+from studium.web.door import failure_of
 from studium.web.failures import BadField, Refused
-from studium.web.openai_api import json_body, json_response
+from studium.web.lines import error_line, send_lines
 from studium.web.reception import RECEPTION, VISIT, Reception
-from studium.web.voices import NDJSON
 
 if TYPE_CHECKING:
     from studium.app import Studium
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 # A refusal within this time has a status of its own; later ones end the stream.
 OPENING_GRACE_S = 0.5
-LOOK_S = 0.5
 LONGEST_BEAT_S = 5.0
 LONGEST_WAIT_S = 7 * 86_400.0
 _LENT = {one.name.lower(): one for one in (Priority.TRAINING, Priority.CAMPAIGN, Priority.EVALUATION)}
@@ -65,7 +63,7 @@ HOLDERS: web.AppKey[dict[str, Holder]] = web.AppKey("lease holders", dict[str, H
 async def hold(request: web.Request) -> web.StreamResponse:
     """POST /api/leases: hold memory while the client listens."""
     reception, holders = request.app[RECEPTION], request.app[HOLDERS]
-    holder = Holder(_wanted(studium_of(reception), await json_body(request)))
+    holder = Holder(_wanted(reception.studium, await json_body(request)))
     name = holder.lease.name
     if name in holders:
         raise Refused(
@@ -76,10 +74,13 @@ async def hold(request: web.Request) -> web.StreamResponse:
             try_next="choose another name, or wait for the first to end",
         )
     holders[name] = holder
-    living = asyncio.create_task(_live(studium_of(reception), holder), name=f"lease {name}")
+    living = asyncio.create_task(_live(reception.studium, holder), name=f"lease {name}")
     try:
         with reception.crowd.place(request[VISIT].key_name):
-            return await _relay(request, holder, living)
+            await _settled(holder, living)
+            beat_s = min(reception.server.heartbeat_s, LONGEST_BEAT_S)
+            last_word = partial(_last_word, request, living)
+            return await send_lines(request, holder.news, living, beat_s=beat_s, last_word=last_word)
     finally:
         living.cancel()
         await asyncio.gather(living, return_exceptions=True)
@@ -150,28 +151,6 @@ async def _told_to_leave(holder: Holder, leave_s: float) -> None:
         leaving.cancel()
 
 
-async def _relay(request: web.Request, holder: Holder, living: "asyncio.Task[None]") -> web.StreamResponse:
-    """Send the news as it comes, and a sign of life in between, until the lease or the server ends."""
-    reception = request.app[RECEPTION]
-    await _settled(holder, living)
-    response = web.StreamResponse(
-        headers={REQUEST_ID: request[VISIT].request_id, "Content-Type": NDJSON, "Cache-Control": "no-cache"}
-    )
-    await response.prepare(request)
-    beat_s, last_sent = min(reception.server.heartbeat_s, LONGEST_BEAT_S), time.monotonic()
-    while not living.done() and not reception.draining:
-        line: Json | None = None
-        with suppress(TimeoutError):
-            line = await asyncio.wait_for(holder.news.get(), LOOK_S)
-        if line is None and time.monotonic() - last_sent >= beat_s:
-            line = {"kind": "alive"}
-        if line is not None:
-            await response.write(ollama_wire.ndjson(line))
-            last_sent = time.monotonic()
-    await response.write_eof(ollama_wire.ndjson(_last_word(request, living)))
-    return response
-
-
 async def _settled(holder: Holder, living: "asyncio.Task[None]") -> None:
     """Wait a moment for the memory. Raises the refusal where there is one."""
     until = time.monotonic() + OPENING_GRACE_S
@@ -190,18 +169,6 @@ def _last_word(request: web.Request, living: "asyncio.Task[None]") -> Json:
         return {"kind": "closing", "text": "the lease has ended"}
     request[VISIT].error_code = failure.code
     return error_line(failure)
-
-
-def error_line(error: StudiumError) -> Json:
-    """Return the last line of a stream that broke, from which a client can make the same error."""
-    return {
-        "kind": "error",
-        "error": str(error),
-        "code": error.code,
-        "happened": error.happened,
-        "expected": error.expected,
-        "try_next": error.try_next,
-    }
 
 
 def _wanted(studium: "Studium", body: Json) -> "Lease":
@@ -258,4 +225,4 @@ def _told(holder: Holder) -> Json:
 
 def studium_of(reception: Reception) -> "Studium":
     """Return the whole of the running Studium: leases and sessions need more of it than answers do."""
-    return cast("Studium", reception.house)
+    return reception.studium

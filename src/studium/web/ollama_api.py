@@ -17,10 +17,11 @@ from studium.engines.ollama_wire import ListedModel, Timing
 from studium.records.models import ModelSpec, Residence, Student
 from studium.serve.ensemble import VIRTUAL_MODELS
 from studium.web import fields, ollama_requests, openai_requests
+from studium.web.bodies import json_body, json_response
 from studium.web.delivery import GUARD_S, deliver
 from studium.web.failures import BadField, Refused
 from studium.web.ollama_requests import Chore, Housekeeping
-from studium.web.openai_api import json_body, json_response, model_names, unknown_model
+from studium.web.openai_api import model_names, unknown_model
 from studium.web.reception import RECEPTION, VISIT, Reception
 from studium.web.voices import OllamaVoice
 
@@ -63,7 +64,7 @@ async def embed(request: web.Request) -> web.StreamResponse:
         raise fields.wrong("input", body.get("input"), "a text or a list of texts, none of them empty")
     with reception.crowd.place(visit.key_name):
         async with asyncio.timeout(reception.server.request_timeout_s + GUARD_S):
-            found = await reception.house.ensemble.embed(visit.model, texts)
+            found = await reception.studium.ensemble.embed(visit.model, texts)
     timing = Timing(total_s=time.monotonic() - began, prompt_tokens=found.prompt_tokens)
     return json_response(ollama_wire.embed(visit.model, found.vectors, timing))
 
@@ -77,8 +78,8 @@ async def tags(request: web.Request) -> web.StreamResponse:
 async def ps(request: web.Request) -> web.StreamResponse:
     """GET /api/ps: which models are in memory, measured now."""
     reception = request.app[RECEPTION]
-    specs = {student.model.name: student.model for student in reception.house.roster.named.values()}
-    resident = await reception.house.fleet.residences()
+    specs = {student.model.name: student.model for student in reception.studium.roster.named.values()}
+    resident = await reception.studium.fleet.residences()
     return json_response(
         ollama_wire.ps([_resident(reception, one, specs.get(one.model)) for one in resident])
     )
@@ -89,7 +90,7 @@ async def show(request: web.Request) -> web.StreamResponse:
     reception = request.app[RECEPTION]
     name = ollama_requests.plain_name(await json_body(request))
     listed = _listed(reception, name)
-    student = reception.house.roster.named.get(name)
+    student = reception.studium.roster.named.get(name)
     if student is None:
         return json_response(
             ollama_wire.show(listed, modelfile="# a team of students, chosen for each question\n")
@@ -121,8 +122,8 @@ async def _keep_house(request: web.Request, wish: Housekeeping, final: Final) ->
     student = _student(reception, wish.model)
     with reception.crowd.place(request[VISIT].key_name):
         if wish.chore is Chore.LOAD:
-            await reception.house.fleet.load(student, timeout_s=reception.server.request_timeout_s)
-        elif not await reception.house.fleet.unload(student.model):
+            await reception.studium.fleet.load(student, timeout_s=reception.server.request_timeout_s)
+        elif not await reception.studium.fleet.unload(student.model):
             raise Refused(
                 409, "model_busy", f"{wish.model} is answering somebody", try_next="unload it in a moment"
             )
@@ -130,7 +131,7 @@ async def _keep_house(request: web.Request, wish: Housekeeping, final: Final) ->
 
 
 def _student(reception: Reception, name: str) -> Student:
-    student = reception.house.roster.named.get(name)
+    student = reception.studium.roster.named.get(name)
     if student is not None:
         return student
     if name in VIRTUAL_MODELS:
@@ -144,7 +145,7 @@ def _student(reception: Reception, name: str) -> Student:
 
 
 def _listed(reception: Reception, name: str) -> ListedModel:
-    student = reception.house.roster.named.get(name)
+    student = reception.studium.roster.named.get(name)
     if student is not None:
         return _of_spec(reception, name, student.model)
     if name in VIRTUAL_MODELS:

@@ -6,7 +6,6 @@ import struct
 import time
 from collections.abc import Sequence
 
-import orjson
 from aiohttp import web
 
 from studium.engines import openai_wire
@@ -14,7 +13,7 @@ from studium.engines.openai_wire import Stamp
 from studium.errors import UnknownModel
 from studium.serve.ensemble import VIRTUAL_MODELS
 from studium.web import openai_requests
-from studium.web.bodies import parse_object, read_body
+from studium.web.bodies import json_body, json_response
 from studium.web.delivery import GUARD_S, deliver
 from studium.web.reception import RECEPTION, VISIT, Reception
 from studium.web.voices import ChatVoice, CompletionVoice
@@ -45,7 +44,7 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
     visit.model = wish.model
     with reception.crowd.place(visit.key_name):
         async with asyncio.timeout(reception.server.request_timeout_s + GUARD_S):
-            found = await reception.house.ensemble.embed(wish.model, wish.texts)
+            found = await reception.studium.ensemble.embed(wish.model, wish.texts)
     body = openai_wire.embedding_list(wish.model, found.vectors, found.prompt_tokens)
     if wish.base64:
         for entry in body["data"]:
@@ -69,7 +68,7 @@ async def model(request: web.Request) -> web.StreamResponse:
 
 def model_names(reception: Reception) -> list[str]:
     """Return the names a caller may ask: the virtual models, then every student."""
-    return [*VIRTUAL_MODELS, *reception.house.roster.named]
+    return [*VIRTUAL_MODELS, *reception.studium.roster.named]
 
 
 def unknown_model(reception: Reception, name: str) -> UnknownModel:
@@ -79,19 +78,6 @@ def unknown_model(reception: Reception, name: str) -> UnknownModel:
         expected="one of " + ", ".join(model_names(reception)[:20]),
         try_next="GET /v1/models lists them all",
     )
-
-
-async def json_body(request: web.Request) -> dict[str, object]:
-    """Return the request's JSON object, read within the server's limits."""
-    server = request.app[RECEPTION].server
-    return parse_object(
-        await read_body(request, max_bytes=server.max_body_bytes, timeout_s=server.body_timeout_s)
-    )
-
-
-def json_response(body: object) -> web.Response:
-    """Return `body` as JSON."""
-    return web.Response(body=orjson.dumps(body), content_type="application/json")
 
 
 def _base64(vector: Sequence[float]) -> str:

@@ -10,9 +10,9 @@ from aiohttp import web
 from studium.records.answers import Query
 from studium.records.messages import Message
 from studium.web import conversation, fields
+from studium.web.bodies import json_body
 from studium.web.delivery import deliver
 from studium.web.fields import Json
-from studium.web.openai_api import json_body
 from studium.web.openai_requests import Wish, choices_of, sampling_of
 from studium.web.reception import VISIT
 from studium.web.voices import AskVoice

@@ -1,96 +1,19 @@
-"""What all endpoints share: the house behind them, the limits before them, and what is known of each visit.
-
-`House` is all that HTTP needs of a running Studium; `app.open_studium` gives one, tests give a fake.
-"""
+"""What all endpoints share: the Studium behind them, the limits before them, and what is known of each visit."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from studium.config.schema import ServerConfig
-from studium.records.answers import Answer, AnswerEvent, Query
-from studium.records.hardware import DeviceUse
-from studium.records.messages import Embeddings
-from studium.records.models import ModelSpec, Residence, Student
+from studium.records.answers import Answer
 from studium.records.runs import RequestRecord
 from studium.telemetry import Metrics
 from studium.web.access import Crowd, Gate
 
-
-class Ensemble(Protocol):
-    """The one door to the students."""
-
-    async def answer(self, query: Query) -> Answer: ...
-
-    def stream(self, query: Query) -> AsyncGenerator[AnswerEvent, None]: ...
-
-    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings: ...
-
-
-class Roster(Protocol):
-    """Who there is now; `named` are students and roles, by the names they can be asked by."""
-
-    @property
-    def students(self) -> Mapping[str, Student]: ...
-
-    @property
-    def named(self) -> Mapping[str, Student]: ...
-
-
-class Fleet(Protocol):
-    """Who is in memory."""
-
-    async def load(self, student: Student, *, timeout_s: float = ...) -> None: ...
-
-    async def unload(self, model: ModelSpec) -> bool: ...
-
-    async def residences(self) -> list[Residence]: ...
-
-    def devices(self) -> list[DeviceUse]: ...
-
-
-class RequestLog(Protocol):
-    """Where requests are remembered; never waits for the disk."""
-
-    @property
-    def trouble(self) -> str: ...
-
-    @property
-    def rows_dropped(self) -> int: ...
-
-    def log_request(self, record: RequestRecord) -> None: ...
-
-
-class Configured(Protocol):
-    """What the configuration says of the server."""
-
-    @property
-    def server(self) -> ServerConfig: ...
-
-
-class House(Protocol):
-    """A running Studium."""
-
-    @property
-    def config(self) -> Configured: ...
-
-    @property
-    def ensemble(self) -> Ensemble: ...
-
-    @property
-    def roster(self) -> Roster: ...
-
-    @property
-    def fleet(self) -> Fleet: ...
-
-    @property
-    def store(self) -> RequestLog: ...
-
-    def health(self) -> Mapping[str, Mapping[str, Any]]: ...
+if TYPE_CHECKING:
+    from studium.app import Studium
 
 
 class Meters:
@@ -179,6 +102,11 @@ class Visit:
     answer: Answer | None = None
     error_code: str = ""
 
+    @property
+    def actor(self) -> str:
+        """Whose changes these are: the key's name, "local" where none is needed."""
+        return self.key_name or "local"
+
     def record(self, status: int) -> RequestRecord:
         """Return the line for the request log."""
         return RequestRecord(
@@ -213,9 +141,9 @@ def _told(answer: Answer) -> dict[str, Any]:
 class Reception:
     """Holds what every endpoint needs, and knows whether the server is about to go."""
 
-    def __init__(self, house: House, gate: Gate, metrics: Metrics) -> None:
-        self.house = house
-        self.server = house.config.server
+    def __init__(self, studium: "Studium", gate: Gate, metrics: Metrics) -> None:
+        self.studium = studium
+        self.server = studium.config.server
         self.gate = gate
         self.crowd = Crowd(self.server.concurrent_requests_per_key)
         self.metrics = metrics

@@ -9,6 +9,7 @@ import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -18,7 +19,10 @@ from studium.intents.channels import Channels
 from studium.telemetry import Metrics
 from studium.web.application import make_web_app
 from studium.web.connections import Connections
-from studium.web.reception import RECEPTION, House, Reception
+from studium.web.reception import RECEPTION, Reception
+
+if TYPE_CHECKING:
+    from studium.app import Studium
 
 DRAIN_S = 20.0
 CANCEL_S = 5.0
@@ -27,7 +31,7 @@ BACKLOG = 512
 
 @asynccontextmanager
 async def serve(
-    studium: House,
+    studium: "Studium",
     *,
     metrics: Metrics | None = None,
     drain_s: float = DRAIN_S,

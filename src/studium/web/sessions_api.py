@@ -8,24 +8,19 @@ one JSON object per line until it ends; the session goes on when the client does
 """
 
 import asyncio
-import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from studium.engines import ollama_wire
 from studium.errors import BadRequest
 from studium.serve.team.routing import Present
 from studium.web import fields
-from studium.web.door import REQUEST_ID, failure_of
-from studium.web.failures import BadField
-from studium.web.leases_api import error_line, studium_of
-from studium.web.openai_api import json_body, json_response
+from studium.web.bodies import json_body, json_response
+from studium.web.door import failure_of
+from studium.web.lines import error_line, send_lines
 from studium.web.reception import RECEPTION, VISIT, Reception
-from studium.web.voices import NDJSON
 
 # Sessions are imported where one is begun or looked at: a start of the server without them is the sooner.
 if TYPE_CHECKING:
@@ -33,7 +28,6 @@ if TYPE_CHECKING:
     from studium.serve.sessions.hosting import Host, Running
 
 Json = dict[str, Any]
-LOOK_S = 0.5
 _MOST = 10**9
 _BEGIN = {"name", "topic", "duration_minutes", "cycles", "students", "tokens", "seed", "stream"}
 _RESUME = {"duration_minutes", "cycles", "stream"}
@@ -54,7 +48,7 @@ async def begin(request: web.Request) -> web.StreamResponse:
     from studium.serve.sessions.hosting import to_begin
     from studium.serve.sessions.opening import chosen_students
 
-    studium, body = studium_of(request.app[RECEPTION]), await _body(request, _BEGIN)
+    studium, body = request.app[RECEPTION].studium, await json_body(request, _BEGIN)
     wanted = fields.texts(body, "students", 1000) if body.get("students") is not None else None
     minutes = _minutes(body)
     plan = SessionPlan(
@@ -73,7 +67,7 @@ async def resume(request: web.Request) -> web.StreamResponse:
     """POST /api/sessions/NAME/resume"""
     from studium.serve.sessions.hosting import to_resume
 
-    studium, body = studium_of(request.app[RECEPTION]), await _body(request, _RESUME)
+    studium, body = request.app[RECEPTION].studium, await json_body(request, _RESUME)
     minutes = _minutes(body)
     again = partial(
         to_resume,
@@ -107,13 +101,13 @@ async def listing(request: web.Request) -> web.StreamResponse:
     """GET /api/sessions"""
     from studium.serve.sessions.glance import all_at_a_glance
 
-    workspace = studium_of(request.app[RECEPTION]).config.workspace
+    workspace = request.app[RECEPTION].studium.config.workspace
     return json_response({"sessions": await asyncio.to_thread(all_at_a_glance, workspace)})
 
 
 async def show(request: web.Request) -> web.StreamResponse:
     """GET /api/sessions/NAME"""
-    workspace = studium_of(request.app[RECEPTION]).config.workspace
+    workspace = request.app[RECEPTION].studium.config.workspace
     return await _in_detail(workspace, request.match_info["name"])
 
 
@@ -133,7 +127,7 @@ def _host(request: web.Request) -> "Host":
     from studium.serve.sessions.hosting import Host
     from studium.serve.sessions.session import Means
 
-    hosts, studium = request.app[HOSTS], studium_of(request.app[RECEPTION])
+    hosts, studium = request.app[HOSTS], request.app[RECEPTION].studium
     if not hosts:
         fleet = studium.config.fleet
         means = Means(max_models=fleet.max_models_at_once, seat_s=fleet.load_timeout_s + 60.0)
@@ -141,54 +135,24 @@ def _host(request: web.Request) -> "Host":
     return hosts[0]
 
 
-async def _body(request: web.Request, known: set[str]) -> Json:
-    body = await json_body(request)
-    if unknown := sorted(body.keys() - known):
-        raise BadField(
-            unknown[0], f"{unknown[0]!r} is no field", expected=f"some of {', '.join(sorted(known))}"
-        )
-    return body
-
-
 async def _start(request: web.Request, body: Json, made: "partial[Running]") -> web.StreamResponse:
     """Start a session and answer with what it is now, or with its progress as it comes."""
-    loop, lines = asyncio.get_running_loop(), asyncio.Queue[str]()
+    loop, news = asyncio.get_running_loop(), asyncio.Queue[Json]()
     follows = fields.flag(body, "stream")
 
     def tell(line: str) -> None:  # from any thread
         if follows:
-            loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(news.put_nowait, {"kind": "progress", "text": line})
 
     running = await asyncio.to_thread(made, tell=tell)
+    news.put_nowait({"kind": "begun", "name": running.name})
     task = await asyncio.shield(_host(request).start(running))
     if not follows:
-        workspace = studium_of(request.app[RECEPTION]).config.workspace
+        workspace = request.app[RECEPTION].studium.config.workspace
         return await _in_detail(workspace, running.name)
-    return await _follow(request, running.name, task, lines)
-
-
-async def _follow(
-    request: web.Request, name: str, task: "asyncio.Task[SessionSummary]", lines: "asyncio.Queue[str]"
-) -> web.StreamResponse:
-    """Send progress until the session ends; it goes on if the client does not listen any more."""
     reception = request.app[RECEPTION]
-    response = web.StreamResponse(
-        headers={REQUEST_ID: request[VISIT].request_id, "Content-Type": NDJSON, "Cache-Control": "no-cache"}
-    )
-    await response.prepare(request)
-    await response.write(ollama_wire.ndjson({"kind": "begun", "name": name}))
-    last_sent = time.monotonic()
-    while not (task.done() and lines.empty()) and not reception.draining:
-        event: Json | None = None
-        with suppress(TimeoutError):
-            event = {"kind": "progress", "text": await asyncio.wait_for(lines.get(), LOOK_S)}
-        if event is None and time.monotonic() - last_sent >= reception.server.heartbeat_s:
-            event = {"kind": "alive"}
-        if event is not None:
-            await response.write(ollama_wire.ndjson(event))
-            last_sent = time.monotonic()
-    await response.write_eof(ollama_wire.ndjson(_last_word(request, reception, task)))
-    return response
+    last_word = partial(_last_word, request, reception, task)
+    return await send_lines(request, news, task, beat_s=reception.server.heartbeat_s, last_word=last_word)
 
 
 def _last_word(request: web.Request, reception: Reception, task: "asyncio.Task[SessionSummary]") -> Json:

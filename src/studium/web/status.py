@@ -8,7 +8,7 @@ from aiohttp import web
 
 from studium import telemetry
 from studium.errors import StudiumError
-from studium.web.openai_api import json_response
+from studium.web.bodies import json_response
 from studium.web.reception import RECEPTION, Reception
 
 READING_TIMEOUT_S = 2.0
@@ -27,20 +27,19 @@ async def healthz(request: web.Request) -> web.StreamResponse:
 async def readyz(request: web.Request) -> web.StreamResponse:
     """GET /readyz: 200 where questions are taken, 503 where not. Trouble of the log stops no answers."""
     reception = request.app[RECEPTION]
-    students = len(reception.house.roster.students)
+    students = len(reception.studium.roster.students)
     ready = bool(students) and not reception.draining
-    response = json_response(
+    return json_response(
         {
             "status": "ready" if ready else "not ready",
             "stopping": reception.draining,
             "students": students,
-            "store_trouble": reception.house.store.trouble,
-            "models": reception.house.health(),
-            "devices": [asdict(device) for device in reception.house.fleet.devices()],
-        }
+            "store_trouble": reception.studium.store.trouble,
+            "models": reception.studium.health(),
+            "devices": [asdict(device) for device in reception.studium.fleet.devices()],
+        },
+        200 if ready else 503,
     )
-    response.set_status(200 if ready else 503)
-    return response
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
@@ -53,7 +52,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
 
 def _read_health(reception: Reception) -> None:
     meters = reception.meters
-    for name, one in reception.house.health().items():
+    for name, one in reception.studium.health().items():
         meters.held_back.set(float(one["state"] != "closed"), name)
         meters.model_errors.set(float(one["errors"]), name)
         meters.degraded.set(float(one["degraded"] is not None), name)
@@ -61,12 +60,12 @@ def _read_health(reception: Reception) -> None:
 
 async def _read_memory(reception: Reception) -> None:
     meters = reception.meters
-    meters.rows_dropped.set(reception.house.store.rows_dropped)
+    meters.rows_dropped.set(reception.studium.store.rows_dropped)
     meters.process_bytes.set(psutil.Process().memory_info().rss)
     meters.resident_bytes.clear()
     try:
         async with asyncio.timeout(READING_TIMEOUT_S):
-            residences = await reception.house.fleet.residences()
+            residences = await reception.studium.fleet.residences()
     except (TimeoutError, StudiumError):
         return  # an engine that cannot tell leaves a gap in its own series, not in all of them
     for one in residences:

@@ -23,9 +23,9 @@ from studium.errors import ConfigurationError, DoesNotFit, OperatorError, Studiu
 from studium.records.jobs import Job, JobState
 from studium.web import fields
 from studium.web.access import own_key
+from studium.web.bodies import json_body, json_response
 from studium.web.failures import BadField, Refused
 from studium.web.leases_api import studium_of
-from studium.web.openai_api import json_body, json_response
 from studium.web.reception import RECEPTION
 
 if TYPE_CHECKING:
@@ -81,11 +81,7 @@ def jobs_of(studium: "Studium") -> "Jobs":
 
 async def begin(request: web.Request) -> web.StreamResponse:
     """POST /api/train"""
-    studium, body = studium_of(request.app[RECEPTION]), await json_body(request)
-    if unknown := sorted(body.keys() - _KNOWN):
-        raise BadField(
-            unknown[0], f"{unknown[0]!r} is no field", expected=f"some of {', '.join(sorted(_KNOWN))}"
-        )
+    studium, body = studium_of(request.app[RECEPTION]), await json_body(request, _KNOWN)
     _need_tools()
     stage, name = fields.text(body, "stage"), fields.text(body, "name")
     wait_s = fields.number(body, "wait_s", 0.0, MOST_WAIT_S)
@@ -102,9 +98,8 @@ async def begin(request: web.Request) -> web.StreamResponse:
     if job.state is JobState.FAILED:
         raise _told(job)
     answer = await asyncio.to_thread(_shown, studium, job.id)
-    response = json_response({"job": answer, "forecast": forecast.data()})
-    response.set_status(200 if job.state is JobState.DONE else 202)
-    return response
+    told = {"job": answer, "forecast": forecast.data()}
+    return json_response(told, 200 if job.state is JobState.DONE else 202)
 
 
 async def listing(request: web.Request) -> web.StreamResponse:
