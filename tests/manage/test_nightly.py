@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 from benchmarks.servers import studium_up
@@ -207,45 +207,35 @@ def test_a_missed_night_is_made_up_for_by_whoever_lives_and_what_it_makes_does_n
     pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
     recipe = RECIPE | {"then": ["tinker"], "lora": {"rank": 4, "alpha": 8}}
     config = write(tmp_path, recipe, at="00:00", problems=10)
-    (tmp_path / "state" / "jobs").mkdir(parents=True)
-    (tmp_path / "state" / "jobs" / "nightly-since").write_text("2026-11-01T00:00:00")
+    workspace = tmp_path / "state"
+    (workspace / "jobs").mkdir(parents=True)
+    (workspace / "jobs" / "nightly-since").write_text("2026-11-01T00:00:00")
+    store = open_store(workspace / "state.db")
+    jobs = Jobs(store.jobs, workspace, workspace / "state.db")
 
-    def last() -> Any:
-        return studium(tmp_path, "nightly", "status")["last"]
-
-    def until(done) -> None:
+    def until(done: Callable[[Job], Any]) -> None:
         end = time.monotonic() + LIMIT_S
-        while not done():
-            assert time.monotonic() < end, last()
-            time.sleep(0.2)
+        while not any(done(one) for one in nights_of(jobs)):
+            assert time.monotonic() < end, nights_of(jobs)
+            time.sleep(0.1)
 
-    with studium_up(tmp_path, "--config", str(config)):
-        until(lambda: (last() or {}).get("step"))
-        # The server dies, and so does what it began.
-        (process,) = (
-            one
-            for one in psutil.process_iter(["cmdline"])
-            if "studium.manage.job_process" in (one.info["cmdline"] or ())
-            and str(tmp_path) in str(one.info["cmdline"])
-        )
-        os.kill(process.pid, signal.SIGKILL)
-    with studium_up(tmp_path, "--config", str(config)):
-        until(lambda: last()["state"] == "done")
-    told = last()
-    name = told["name"]
-    assert (
-        f"registered as sprout/{name}" in told["message"]
-        and f"registered as tinker/{name}" in told["message"]
-    )
-    assert told["message"].count("the gate says") == 2
-    store = open_store(tmp_path / "state" / "state.db")
     try:
-        registry = Registry(store, tmp_path / "state")
+        with studium_up(tmp_path, "--config", str(config)):
+            until(lambda night: (workspace / "runs" / night.name / "student-1" / "metrics.jsonl").exists())
+            # The server dies, and so does what it began.
+            os.kill(nights_of(jobs)[0].process, signal.SIGKILL)
+        with studium_up(tmp_path, "--config", str(config)):
+            until(lambda night: not night.state.open)
+        told = studium(tmp_path, "nightly", "status")["last"]
+        assert told["state"] == "done", told
+        assert all(f"registered as {role}/{told['name']}" in told["message"] for role in ("sprout", "tinker"))
+        assert told["message"].count("the gate says") == 2
+        registry = Registry(store, workspace)
         assert {(one.role, one.base, one.kind) for one in registry.adapters()} == {
             ("sprout", "sprout", "adapter"),
             ("tinker", "tinker", "adapter"),
         }
         assert {route.champion for route in registry.routes().values()} == {""}
-        assert len(store.jobs.jobs()) == 1 and store.jobs.jobs()[0].starts >= 2
+        assert [one.starts >= 2 for one in jobs.jobs()] == [True]
     finally:
         store.close()
