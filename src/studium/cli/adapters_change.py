@@ -45,6 +45,9 @@ def register(
     merged: Annotated[
         bool, typer.Option("--merged", help="Of a run with an adapter, the whole model it became.")
     ] = False,
+    shelf: Annotated[
+        str, typer.Option("--shelf", metavar="NAME", help="The folder below adapters/, else the role's.")
+    ] = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
     workspace: WorkspaceOption = None,
@@ -71,6 +74,7 @@ def register(
             kind=found.kind,
             lineage=found.lineage,
             actor=user(),
+            shelf=shelf,
             dry_run=dry_run,
         )
     if json:

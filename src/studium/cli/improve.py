@@ -38,6 +38,10 @@ def improve(
     on: Annotated[
         list[str] | None, typer.Option("--on", metavar="DOMAIN", help="Only this skill; repeatable.")
     ] = None,
+    level: Annotated[
+        list[int] | None,
+        typer.Option("--level", metavar="N", help="Levels to teach; repeatable. Else those it gets some of."),
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.5, max=10_000, help="How long it may take in all.")] = 10.0,
     once: Annotated[
         bool, typer.Option("--once", help="One turn, also where there is time for more.")
@@ -72,7 +76,8 @@ def improve(
         turns = [_turn(given, config, read(given.workspace / HOME / resume))]
     else:
         chosen = _role(given, role, on or [])
-        wanted = Wanted(chosen, tuple(dict.fromkeys(on or ())), minutes, problems, lora=lora, seed=seed or 1)
+        domains, levels = tuple(dict.fromkeys(on or ())), _levels(on or [], level or [])
+        wanted = Wanted(chosen, domains, minutes, problems, lora=lora, seed=seed or 1, levels=levels)
         if dry_run:
             _plan(wanted, as_json=json)
             return
@@ -214,6 +219,22 @@ def _role(config: "Config", role: str | None, wanted: list[str]) -> str:
             try_next=f"did you mean {near[0]!r}?" if near else "studium adapters state",
         )
     return role
+
+
+def _levels(wanted: list[str], levels: list[int]) -> tuple[int, ...]:
+    """Return the levels to teach. Raises BadRequest where one domain does not have them all."""
+    from studium.domains.catalogue import domain
+
+    there = domain(wanted[0]).levels if len(wanted) == 1 else ()
+    if not set(levels) <= set(there):
+        raise BadRequest(
+            f"--level {', '.join(map(str, levels))} of {' and '.join(wanted) or 'a skill that is not named'}",
+            expected=f"levels of {', '.join(map(str, there))}"
+            if there
+            else "one skill whose levels they are",
+            try_next=f"studium domains show {wanted[0]}" if there else "--on DOMAIN, once",
+        )
+    return tuple(dict.fromkeys(levels))
 
 
 def _least(skills: Any) -> float:

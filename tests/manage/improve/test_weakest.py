@@ -6,8 +6,9 @@ import yaml
 
 from studium.config.document import read_document
 from studium.config.reading import Reading
+from studium.manage.improve.folder import Wanted
 from studium.manage.improve.recipe import for_pace, recipe, steps_within, with_steps
-from studium.manage.improve.weakest import Choice, Score, scores_of, weakest
+from studium.manage.improve.weakest import Choice, Score, scores_of, weakest, why_none
 from studium.train.stages.catalogue import stage
 
 
@@ -44,6 +45,21 @@ def test_who_is_good_at_everything_has_no_weakness():
     assert weakest([Score("sorting", 0.97, 0.9, 0.99, 90)]) is None
 
 
+def test_why_nothing_is_weak_is_said_of_who_can_do_all_and_of_who_can_do_nothing():
+    assert "97% of 90" in why_none(
+        [Score("sorting", 0.97, 0.9, 0.99, 90), Score("measures", 0.0, 0.0, 0.1, 90)]
+    )
+    assert "nothing right of sorting" in why_none([Score("sorting", 0.0, 0.0, 0.1, 90)])
+
+
+def test_levels_that_were_asked_for_are_taught_also_where_nothing_is_right(tmp_path: Path):
+    choice = weakest(scores_of([figure("arithmetic", 0.3), figure("arithmetic", 0.3, 1)]))
+    assert choice is not None
+    for levels, taught in (((), [1]), ((1, 2), [1, 2])):
+        told = recipe(choice, "sprout", tmp_path / "own.jsonl", Wanted("sprout", rows=10, levels=levels))
+        assert told["data"][0]["levels"] == taught
+
+
 def test_what_was_not_scored_is_no_score():
     assert scores_of([figure("sorting", None)]) == []
     assert weakest([]) is None
@@ -58,7 +74,7 @@ def test_the_recipe_is_one_that_training_reads(tmp_path: Path):
     choice = weakest(scores_of([figure("sorting", 0.9), figure("sorting", 0.9, 1), figure("measures", 0.3)]))
     assert choice is not None
     for lora in (False, True):
-        told = recipe(choice, "clerk", tmp_path / "own.jsonl", seed=3, rows=100, lora=lora)
+        told = recipe(choice, "clerk", tmp_path / "own.jsonl", Wanted("clerk", rows=100, lora=lora))
         for steps in (for_pace(told), with_steps(told, 200)):
             file = tmp_path / "recipe.yaml"
             file.write_text(yaml.safe_dump(steps))
@@ -72,14 +88,14 @@ def test_the_recipe_is_one_that_training_reads(tmp_path: Path):
 def test_a_domain_with_few_problems_gives_those_it_has(tmp_path: Path):
     choice = weakest(scores_of([figure("chains", 0.1), figure("chains", 0.1, 1)]))
     assert choice is not None
-    told = recipe(choice, "sprout", tmp_path / "own.jsonl", seed=1, rows=4096, lora=False)
+    told = recipe(choice, "sprout", tmp_path / "own.jsonl", Wanted("sprout"))
     assert 0 < told["data"][0]["rows"] < 4096
 
 
 def test_nothing_is_replayed_that_the_weak_skill_could_have_asked(tmp_path: Path):
     scores = scores_of([figure("arithmetic", 0.5), figure("arithmetic", 0.5, 1), figure("sorting", 0.9, 1)])
     choice = Choice(Score("arithmetic", 0.5, 0.4, 0.6, 90), "", tuple(scores))  # as if another asked the same
-    told = recipe(choice, "clerk", tmp_path / "own.jsonl", seed=3, rows=10, lora=False)
+    told = recipe(choice, "clerk", tmp_path / "own.jsonl", Wanted("clerk", rows=10))
     assert told["replay"]["data"] == [{"file": str(tmp_path / "own.jsonl")}]
 
 

@@ -34,6 +34,6 @@ SENTENCES = {
     Ending.NOT_MEASURED: "Nothing could be compared, so nothing was changed.",
     Ending.NOT_TRAINED: "Nothing was trained, so nothing was compared or changed.",
     Ending.NOT_ACTIVE: "The trained model was proven better and promoted, but it was not heard to answer.",
-    Ending.NOTHING_WEAK: "No skill was found weak enough to train; nothing was done.",
+    Ending.NOTHING_WEAK: "No skill was found that it has and is weak at; nothing was done.",
     Ending.STOPPED: "Stopped before its end; nothing that serves was changed. It can be gone on with.",
 }

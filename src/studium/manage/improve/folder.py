@@ -29,7 +29,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for. `domains` empty: the weakest skill. `problems` of each domain for the comparison."""
+    """What was asked for. `domains` empty: the weakest skill; `levels` of it: those it gets something of.
+
+    `problems` of each domain are for the comparison. `shelf` is where below adapters/ the result lies, "": the role's.
+    """
 
     role: str
     domains: tuple[str, ...] = ()
@@ -38,6 +41,8 @@ class Wanted:
     rows: int = 4096
     lora: bool = False
     seed: int = 1
+    levels: tuple[int, ...] = ()
+    shelf: str = ""
 
 
 @dataclass(slots=True)
@@ -87,17 +92,19 @@ def at_work(improvement: Improvement) -> Iterator[None]:
         yield
 
 
-def begin(workspace: Path, wanted: Wanted) -> Improvement:
-    """Make the folder of a new improvement, ROLE-N."""
+def begin(workspace: Path, wanted: Wanted, name: str = "") -> Improvement:
+    """Make the folder of a new improvement: ROLE-N, or a name that nobody has."""
     home = workspace / HOME
     home.mkdir(parents=True, exist_ok=True)
     taken = [one.name for one in home.iterdir() if one.name.startswith(f"{wanted.role}-")]
     number = 1 + max((int(found[1]) for one in taken if (found := _NUMBER.search(one))), default=0)
     while True:
-        folder = home / f"{wanted.role}-{number}"
+        folder = home / (name or f"{wanted.role}-{number}")
         try:
             folder.mkdir()
         except FileExistsError:
+            if name:
+                raise
             number += 1
             continue
         made = Improvement(folder, wanted, time.time())
@@ -116,7 +123,7 @@ def read(folder: Path) -> Improvement:
     try:
         told: Mapping[str, Any] = orjson.loads((folder / _FILE).read_bytes())
         asked = dict(told["wanted"])
-        asked["domains"] = tuple(asked["domains"])
+        asked |= {name: tuple(asked.get(name, ())) for name in ("domains", "levels")}
         ending = Ending(told["ending"]) if told["ending"] else None
         return Improvement(
             folder,

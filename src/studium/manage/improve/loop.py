@@ -18,7 +18,7 @@ from studium.manage.improve.commands import Commands, OutOfTime, Told
 from studium.manage.improve.ending import Ending
 from studium.manage.improve.folder import Improvement
 from studium.manage.improve.recipe import LEAST_STEPS, PACE_STEPS, for_pace, recipe, steps_within, with_steps
-from studium.manage.improve.weakest import Choice, scores_of, weakest
+from studium.manage.improve.weakest import Choice, scores_of, weakest, why_none
 from studium.records.adapters import Verdict
 from studium.train.exporting.trained import SCORES
 from studium.train.rehearsal import OUTSIDE
@@ -109,7 +109,7 @@ class Loop:
         scores = scores_of(self._once("measure", measure)["figures"])
         choice = weakest(scores, wanted)
         if choice is None:
-            raise Ends(Ending.NOTHING_WEAK if scores else Ending.NOT_MEASURED)
+            raise Ends(Ending.NOTHING_WEAK, why_none(scores)) if scores else Ends(Ending.NOT_MEASURED)
         self._say(f"weakest: {choice.why}")
         return choice
 
@@ -134,7 +134,7 @@ class Loop:
     def _train(self, choice: Choice, rehearsal: Path) -> str:
         """Return the name of the run that was trained."""
         wanted, run = self._it.wanted, f"improve-{self._it.name}"
-        told = recipe(choice, self._model, rehearsal, seed=wanted.seed, rows=wanted.rows, lora=wanted.lora)
+        told = recipe(choice, self._model, rehearsal, wanted)
 
         def pace() -> Json:
             self._say("training a few steps, to know how many fit into the time")
@@ -191,10 +191,12 @@ class Loop:
 
         def register() -> Json:
             self._say(f"registering {self._it.wanted.role}/{self._it.name}")
-            words = ("adapters", "register", run, "--role", self._it.wanted.role, "--name", self._it.name)
+            wanted = self._it.wanted
+            words = ("adapters", "register", run, "--role", wanted.role, "--name", self._it.name)
+            shelf = ("--shelf", wanted.shelf) if wanted.shelf else ()
             # What stands on a champion has no base in the roster: it is registered whole.
             whole = ("--merged",) if "/" in self._model else ()
-            return {"id": self._run(*words, *whole, otherwise=Ending.NOT_TRAINED).data["id"]}
+            return {"id": self._run(*words, *whole, *shelf, otherwise=Ending.NOT_TRAINED).data["id"]}
 
         self._once("register", register)
         return self._it.name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from studium.domains.protocol import Split
+from studium.manage.improve.folder import Wanted
 from studium.manage.improve.weakest import Choice
 from studium.train.config import Source
 from studium.train.data import problems_of
@@ -22,16 +23,15 @@ LEAST_STEPS, MOST_STEPS = 50, 3000
 _RATE, _LORA_RATE, _LORA_RANK = 0.001, 0.003, 32
 
 
-def recipe(
-    choice: Choice, model: str, rehearsal: Path, *, seed: int, rows: int, lora: bool
-) -> dict[str, Any]:
+def recipe(choice: Choice, model: str, rehearsal: Path, wanted: Wanted) -> dict[str, Any]:
     """Return the recipe as plain data, without steps. `rows` problems of each domain, or those there are.
 
-    Of the weak skill the levels it gets something of are taught: another is beyond what minutes can teach, unless it
-    gets nothing of any. Nothing is replayed that the weak skill's domain could have asked: it may be measured on there.
+    Of the weak skill the levels it gets something of are taught, where none are wanted: another is beyond what minutes
+    can teach, unless it gets nothing of any. Nothing is replayed that the weak skill's domain could have asked: it may
+    be measured on there.
     """
-    chosen = choice.chosen.domain
-    weak = _fresh(chosen, choice.chosen.begun, rows, seed)
+    chosen, seed, rows = choice.chosen.domain, wanted.seed, wanted.rows
+    weak = _fresh(chosen, wanted.levels or choice.chosen.begun, rows, seed)
     kept = (_fresh(one.domain, one.levels, rows, seed, chosen) for one in choice.kept if one.levels)
     told: dict[str, Any] = {
         "model": model,
@@ -44,9 +44,9 @@ def recipe(
         },
         "batch": BATCH,
         "max_tokens": 512,
-        "optimiser": {"rate": _LORA_RATE if lora else _RATE, "warmup_steps": 20},
+        "optimiser": {"rate": _LORA_RATE if wanted.lora else _RATE, "warmup_steps": 20},
     }
-    return told | ({"lora": {"rank": _LORA_RANK, "alpha": _LORA_RANK}} if lora else {})
+    return told | ({"lora": {"rank": _LORA_RANK, "alpha": _LORA_RANK}} if wanted.lora else {})
 
 
 def _fresh(domain: str, levels: Sequence[int], rows: int, seed: int, beside: str = "") -> dict[str, Any]:

@@ -36,6 +36,16 @@ class Choice:
     kept: tuple[Score, ...]
 
 
+def why_none(scores: Sequence[Score]) -> str:
+    """Return why none of a model's skills is to be trained, in words."""
+    able = [one for one in scores if one.share > 0]
+    if not able:
+        names = ", ".join(one.domain for one in scores)
+        return f"it gets nothing right of {names}; --on DOMAIN teaches one of them from the beginning"
+    least = min(able, key=lambda one: (one.share, one.domain))
+    return f"the least it can do is {least.domain}, {least.share:.0%} of {least.scored}; --on DOMAIN trains one anyway"
+
+
 def scores_of(figures: Sequence[Mapping[str, Any]]) -> list[Score]:
     """Return the accuracy of each domain, all its levels together, of what `eval run --json` tells as figures."""
     told = [one for one in figures if one["metric"] == ACCURACY and one["value"] is not None]
