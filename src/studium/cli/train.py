@@ -269,14 +269,13 @@ def stop(
     from studium.train.run_folder import State
 
     if at is not None:
-        from studium.cli.train_at import stop_there
         from studium.manage.box import Box
+        from studium.train.run_folder import RunFolder
 
-        job = stop_there(name, Box(at, note))
+        job = Box(at, note).post(f"/api/jobs/train-{RunFolder(Path(name)).path.name}/stop", {})
+        note(f"{name} is {job['state']} at {at}; the same train command goes on with it")
         if json:
             write_json(job)
-        else:
-            note(f"{name} at {at}: {job['state']}; the same train command goes on with it")
         return
     folder = the_run(name, workspace)
     if folder.status().state is not State.RUNNING:

@@ -6,20 +6,21 @@ not sent again, the job is watched, what was fetched is kept.
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from studium.cli.failures import EXIT_INTERRUPTED
 from studium.cli.output import note, write_json
-from studium.cli.pulls import duration
+from studium.cli.pulls import duration, size
 from studium.config.running import told_error
 from studium.errors import ConfigurationError, OperatorError
 from studium.manage.box import Box, Lost
-from studium.manage.homecoming import TRAINED_AT, bring_home
+from studium.manage.homecoming import bring_home
 from studium.manage.recipes import RUNS
 from studium.manage.sending import check_same_model, send
 from studium.train.recipe_file import Told
-from studium.train.run_folder import RunFolder
+from studium.train.run_folder import TRAINED_AT, RunFolder
 from studium.train.stage_rows import stage_rows
 
 LOOK_S, TELL_S = 1.0, 10.0
@@ -33,36 +34,38 @@ def train_there(told: Told, box: Box, workspace: Path, *, dry_run: bool, json: b
 
     Raises what the recipe, its rows or the box refuse with.
     """
-    run = RunFolder(workspace / RUNS / told.recipe.name)
-    name = run.path.name
-    if _is_home(run, box.url):
+    name = told.recipe.name
+    if _is_home(RunFolder(workspace / RUNS / name), box.url):
         note(f"the run {name} is home already; --name NAME makes another")
         return 0
+    goes_on = f"the same command watches on and fetches it; studium train stop {name} --at {box.url} stops it"
     begun = False
     try:
         stage_rows(told.stage, told.recipe)
         request = {"stage": told.stage, "recipe": send(box, told, workspace), "name": name}
         seen = box.post("/api/train", request | {"dry_run": True})
         check_same_model(told, workspace, str(seen.get("base_sha256", "")))
-        if dry_run or not json:
-            _tell_forecast(seen["forecast"], box.url, json=dry_run and json)
         if dry_run:
+            _tell_forecast(seen["forecast"], json=json)
             return 0
-        job = box.post("/api/train", request | {"wait_s": 0})["job"]
         begun = True
+        job = box.post("/api/train", request | {"wait_s": 0})["job"]
+        look, who = partial(box.get, f"/api/jobs/{job['id']}"), f"{name} at {box.url}"
+        if job["state"] == "stopping":
+            job = watch(job, look, who)
         if job["state"] in ("stopped", "halted"):
             job = box.post(f"/api/jobs/{job['id']}/resume", {})
-        job = watch(job, lambda: box.get(f"/api/jobs/{job['id']}"), f"{name} at {box.url}")
+        job = watch(job, look, who)
         if job["state"] != "done":
-            return _ended(job, box.url)
-        note(f"{name}: fetching the run from {box.url}")
+            return _ended(job)
+        note(f"{name}: fetching the run")
         bring_home(box, name, workspace)
         return 0
     except KeyboardInterrupt:
-        note(_goes_on(name, box.url) if begun else "nothing was begun there")
+        note(f"{name} goes on at {box.url}: {goes_on}" if begun else "nothing was begun there")
         return EXIT_INTERRUPTED
     except Lost as error:
-        more = _goes_on(name, box.url) if begun else error.try_next
+        more = goes_on if begun else error.try_next
         raise OperatorError(error.happened, expected=error.expected, try_next=more) from error
 
 
@@ -78,9 +81,8 @@ def watch(
     end, told_at, told = clock() + LONGEST_WATCH_S, float("-inf"), ""
     while True:
         line, is_over = progress(job), job["state"] in _OVER
-        if line != told and (
-            is_over or job["state"] != told.partition(",")[0] or clock() - told_at >= TELL_S
-        ):
+        is_news = is_over or job["state"] != told.partition(",")[0] or clock() - told_at >= TELL_S
+        if line != told and is_news:
             note(f"{who}: {line}")
             told, told_at = line, clock()
         if is_over:
@@ -94,22 +96,15 @@ def watch(
 def progress(job: Mapping[str, Any]) -> str:
     """Return how a job stands, for people. Pure."""
     left = job.get("eta_s")
-    parts = [str(job["state"])]
-    if job.get("steps"):
-        parts.append(f"step {job['step']} of {job['steps']}")
-    if left is not None and job["state"] == "running":
-        parts.append(f"about {duration(left)} left")
-    if not job.get("steps") and job.get("message"):
-        parts.append(str(job["message"]))
-    return ", ".join(parts)
+    steps = f", step {job['step']} of {job['steps']}" if job.get("steps") else ""
+    eta = f", about {duration(left)} left" if left is not None and job["state"] == "running" else ""
+    return f"{job['state']}{steps}{eta}"
 
 
 def _is_home(run: RunFolder, url: str) -> bool:
     """Say whether a run was brought home from there. Raises ConfigurationError where another has its name."""
-    if not run.path.exists():
-        return False
-    if run.told().get(TRAINED_AT) == url:
-        return True
+    if not run.path.exists() or run.told().get(TRAINED_AT) == url:
+        return run.path.exists()
     raise ConfigurationError(
         f"there is a run {run.path.name} in this workspace already",
         expected="a name that is free here, for the run to come home to",
@@ -117,33 +112,18 @@ def _is_home(run: RunFolder, url: str) -> bool:
     )
 
 
-def _ended(job: Mapping[str, Any], url: str) -> int:
-    """Say how a job ended without a result; return the exit status. Raises its error."""
+def _ended(job: Mapping[str, Any]) -> int:
+    """Say how a job ended without a result; return the exit status. Raises its error where it failed."""
     if job["state"] == "failed":
-        error = job.get("error") or {}
-        raise told_error({"code": "operator", "happened": job["message"] or "it failed there"} | dict(error))
-    note(f"{job['message'] or job['state']}; the same command goes on with it at {url}")
+        raise told_error({"code": "operator", "happened": job["message"]} | dict(job["error"]))
+    note(f"{job['message'] or job['state']}; the same command goes on with it")
     return EXIT_WATCHER if job["state"] == "halted" else EXIT_INTERRUPTED
 
 
-def _goes_on(name: str, url: str) -> str:
-    return (
-        f"it goes on at {url}: give the same command again to watch on and fetch it, "
-        f"or: studium train stop {name} --at {url}"
-    )
-
-
-def _tell_forecast(forecast: Mapping[str, Any], url: str, *, json: bool) -> None:
+def _tell_forecast(forecast: Mapping[str, Any], *, json: bool) -> None:
     if json:
         write_json(forecast)
         return
     memory, seconds = forecast["memory_bytes"], forecast["seconds"]
-    size = "unknown" if memory is None else f"about {memory / 2**20:,.0f} MiB"
-    pace = "unknown" if seconds is None else f"about {duration(seconds)}"
-    note(f"{forecast['stage']} of {forecast['model']} at {url}: memory {size}, time {pace}")
-
-
-def stop_there(name: str, box: Box) -> Mapping[str, Any]:
-    """Have a run there stop after its step. Raises what the box refuses with."""
-    RunFolder(Path(name))  # a name that is one
-    return box.post(f"/api/jobs/train-{name}/stop", {})
+    note(f"memory: {'unknown' if memory is None else f'about {size(memory)}'}")
+    note(f"time: {'unknown' if seconds is None else f'about {duration(seconds)}'}")

@@ -3,7 +3,6 @@
 The name is the hash of the bytes, so nothing that a stranger says becomes a path, and the same rows are there once.
 """
 
-import hashlib
 import re
 import shutil
 import time
@@ -12,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from studium.errors import BadRequest, StoreUnavailable
+from studium.errors import BadRequest, OperatorError
 from studium.manage.recipes import DATASETS
+from studium.train.bases import sha256_of
 from studium.train.config import Source
 from studium.train.data import lines_of
 
@@ -21,85 +21,58 @@ from studium.train.data import lines_of
 KEPT_FREE_BYTES = 512 * 2**20
 _COMING, _OLD_S = ".coming-", 86_400.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CHUNK_BYTES = 1 << 20
 
 
 def place_of(workspace: Path, sha256: str) -> Path:
     """Return where rows of this content lie, or would. Raises BadRequest for what is no hash."""
-    if not _SHA256.fullmatch(sha256):
-        raise BadRequest(
-            f"{sha256[:80]!r} is no name for rows", expected="their SHA-256, 64 digits of 0-9, a-f"
-        )
-    return workspace / DATASETS / f"{sha256}.jsonl"
+    if _SHA256.fullmatch(sha256):
+        return workspace / DATASETS / f"{sha256}.jsonl"
+    raise BadRequest(f"{sha256[:80]!r} is no name for rows", expected="their SHA-256: 64 digits of 0-9, a-f")
 
 
-def check_room(workspace: Path, num_bytes: int) -> None:
-    """Raise StoreUnavailable where so many bytes would leave too little of the disk free."""
-    workspace.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(workspace).free
-    if free - num_bytes < KEPT_FREE_BYTES:
-        raise StoreUnavailable(
-            f"{num_bytes:,} bytes of rows do not fit: {free:,} bytes of the disk are free",
+def check_room(num_bytes: int, free_bytes: int) -> None:
+    """Raise OperatorError where so many bytes would leave too little of a disk free. Pure."""
+    if free_bytes - num_bytes < KEPT_FREE_BYTES:
+        raise OperatorError(
+            f"{num_bytes:,} bytes of rows do not fit: {free_bytes:,} bytes of the disk are free",
             expected=f"{KEPT_FREE_BYTES:,} bytes free besides",
             try_next="remove what is not needed from datasets/ and runs/ of that workspace",
         )
 
 
-class Arriving:
-    """A file of rows while it comes. Every call blocks."""
-
-    def __init__(self, home: Path, path: Path) -> None:
-        self._home = home
-        self._path = path
-        self._digest = hashlib.sha256()
-
-    def write(self, piece: bytes) -> None:
-        """Take the next bytes. Raises StoreUnavailable."""
-        self._digest.update(piece)
-        try:
-            with self._path.open("ab") as file:
-                file.write(piece)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"{self._home} cannot be written: {error.strerror}", try_next="free some space"
-            ) from error
-
-    def settle(self, sha256: str = "") -> Path:
-        """Check every row and keep the file under its hash; return where. Raises BadRequest, also for another hash."""
-        found = self._digest.hexdigest()
-        if sha256 and found != sha256:
-            raise BadRequest(
-                f"the rows that came have the hash {found[:12]}", expected=f"{sha256[:12]}, as they are named"
-            )
-        for _ in lines_of(Source(file=str(self._path))):
-            pass
-        place = self._home / f"{found}.jsonl"
-        self._path.replace(place)
-        return place
-
-
 @contextmanager
-def arriving(workspace: Path) -> Iterator[Arriving]:
-    """Take rows in while the block runs; what was not settled at its end is gone."""
+def arriving(workspace: Path) -> Iterator[Path]:
+    """Yield a file for rows to come into; what is not settled when the block ends is gone."""
     home = workspace / DATASETS
     home.mkdir(parents=True, exist_ok=True)
     for left in home.glob(f"{_COMING}*"):  # by a process that was killed
         if time.time() - left.stat().st_mtime > _OLD_S:
             shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(dir=home, prefix=_COMING) as folder:
-        path = Path(folder) / "rows.jsonl"
-        path.touch()
-        yield Arriving(home, path)
+        yield Path(folder) / "rows.jsonl"
 
 
-def take_file(workspace: Path, source: Path) -> Path:
-    """Copy a file of rows into the workspace under its hash; return where. Blocks. Raises as Arriving does."""
+def settle(rows: Path, workspace: Path, sha256: str = "") -> Path:
+    """Check every row of a file that came and keep it under its hash; return where. Blocks.
+
+    Raises BadRequest naming the line, also for another hash than `sha256`.
+    """
+    found = sha256_of(rows)
+    if sha256 and found != sha256:
+        raise BadRequest(f"the rows that came have the hash {found[:12]}", expected=f"{sha256[:12]}")
+    for _ in lines_of(Source(file=str(rows))):
+        pass
+    return rows.replace(place_of(workspace, found))
+
+
+def take_file(source: Path, workspace: Path) -> Path:
+    """Copy a file of rows into the workspace under its hash; return where. Blocks. Raises BadRequest."""
     try:
-        with source.open("rb") as file, arriving(workspace) as rows:
-            while piece := file.read(_CHUNK_BYTES):
-                rows.write(piece)
-            return rows.settle()
+        with arriving(workspace) as rows:
+            shutil.copyfile(source, rows)
+            return settle(rows, workspace)
     except OSError as error:
         raise BadRequest(
-            f"the data file {source} cannot be read: {error.strerror}", expected="a file of JSON lines"
+            f"the data file {source} cannot be taken: {error.strerror}",
+            expected="a file of JSON lines, and room for a copy of it in the workspace",
         ) from error

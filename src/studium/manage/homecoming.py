@@ -1,8 +1,8 @@
 """A run's folder brought home from the box that trained it: listed with hashes there, fetched in pieces here.
 
 Files come into incoming/NAME and move to runs/NAME at once when all are there and every hash is right. A fetch that was
-interrupted goes on from the byte it had; one that is at work is left alone. What only the run itself needed
-(`state.pt`, which would run code when opened, locks, parts) stays there.
+interrupted goes on from the byte it had. What only the run itself needed (`state.pt`, which would run code when opened,
+locks, parts) stays there.
 """
 
 import fcntl
@@ -19,16 +19,14 @@ from urllib.parse import quote
 import yaml
 
 from studium.errors import BadReply, OperatorError, StoreUnavailable
-from studium.manage.box import Box, Lost
+from studium.manage.box import Box
 from studium.manage.recipes import RUNS
 from studium.train.bases import sha256_of
 from studium.train.recipe_file import FILE_NAME
-from studium.train.run_folder import RunFolder, State
+from studium.train.run_folder import TRAINED_AT, RunFolder, State
 
-INCOMING = "incoming"
-TRAINED_AT = "trained_at"
+INCOMING, TOLD = "incoming", "recipe.json"
 MOST_FILES, MOST_DEPTH = 1000, 4
-_TOLD = "recipe.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SUFFIXES = (".json", ".jsonl", ".safetensors", ".gguf", ".svg", ".md", ".txt", ".jinja", ".model")
 
@@ -37,12 +35,12 @@ class Sent(NamedTuple):
     """A file of a run: its path within the folder, and what it holds."""
 
     path: str
-    num_bytes: int
+    bytes: int
     sha256: str
 
 
 def travels(path: str) -> bool:
-    """Say whether a path within a run's folder is one of a file that is sent."""
+    """Say whether a path within a run's folder is one of a file that is sent. Pure."""
     parts = path.split("/")
     named = len(parts) <= MOST_DEPTH and all(_NAME.fullmatch(part) for part in parts)
     return named and (path.endswith(_SUFFIXES) or path == FILE_NAME)
@@ -59,43 +57,57 @@ def files_of(run: RunFolder) -> dict[str, Path]:
 def listed(run: RunFolder) -> dict[str, Any]:
     """Return a run as a box tells of it. Reads every file once."""
     sent = [Sent(path, one.stat().st_size, sha256_of(one)) for path, one in files_of(run).items()]
-    files = [{"path": one.path, "bytes": one.num_bytes, "sha256": one.sha256} for one in sent]
     return {
         "run": run.path.name,
         "state": run.status().state.value,
         "folder": str(run.path.absolute()),
-        "files": files,
+        "files": [one._asdict() for one in sent],
     }
 
 
-def bring_home(box: Box, name: str, workspace: Path) -> RunFolder:
-    """Fetch a run that is done into runs/NAME and return it; blocks. Interrupted, the same again goes on.
+def bring_home(box: Box, name: str, workspace: Path) -> None:
+    """Fetch a run that is done into runs/NAME; blocks. Interrupted, the same again goes on.
 
     Raises BadReply where a file is not what was listed, StoreUnavailable, OperatorError, and what `Box` raises.
     """
     home, coming = workspace / RUNS / name, workspace / INCOMING / name
     told = box.get(f"/api/runs/{name}")
-    files = _checked(told)
+    files = checked(told)
     try:
         with _alone(coming):
-            _check_room(coming, files)
+            _clear(coming, files)
             for one in files:
                 _fetch(box, name, one, coming)
-            for path in [one for one in coming.rglob("*") if one.is_file()]:
-                if str(path.relative_to(coming)) not in {one.path for one in files}:
-                    path.unlink()  # of another run of this name
-            _settle_in(
-                coming, str(told.get("folder", "")).removesuffix(f"/{RUNS}/{name}"), workspace, box.url
-            )
+            there = str(told.get("folder", "")).removesuffix(f"/{RUNS}/{name}")
+            _make_ours(coming, there, str(workspace.absolute()), box.url)
             home.parent.mkdir(parents=True, exist_ok=True)
             coming.rename(home)
     except OSError as error:
         raise StoreUnavailable(
             f"{error.filename or coming} cannot be written: {error.strerror}",
-            expected=f"room, and no run {name} here yet",
-            try_next="make room and give the same command again: it goes on from what is there",
+            expected=f"room for the run, and no other called {name}",
+            try_next="give the same command again: it goes on from what is there",
         ) from error
-    return RunFolder(home)
+
+
+def checked(told: Mapping[str, Any]) -> list[Sent]:
+    """Return what a box listed. Raises BadReply for what is no finished run, or a path that leads elsewhere. Pure."""
+    try:
+        files = [Sent(str(one["path"]), int(one["bytes"]), str(one["sha256"])) for one in told["files"]]
+        wrong = [one.path for one in files if not travels(one.path) or one.bytes < 0]
+        lacking = {FILE_NAME, TOLD, "status.json"} - {one.path for one in files}
+        sound = told["state"] == State.DONE and len(files) <= MOST_FILES
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadReply(f"the box sent no list of files: {error!r}", expected="one of a run") from error
+    if sound and not wrong and not lacking:
+        return files
+    raise BadReply(
+        f"the box lists {len(files):,} files of a run that is {told['state']}"
+        + "".join(f", {one[:80]!r} among them" for one in wrong[:1])
+        + (f", without {', '.join(sorted(lacking))}" if lacking else ""),
+        expected=f"at most {MOST_FILES:,} plain files of a finished run",
+        try_next="check that it is a Studium of this version",
+    )
 
 
 def homed(tree: Any, there: str, here: str) -> Any:
@@ -108,92 +120,63 @@ def homed(tree: Any, there: str, here: str) -> Any:
     return here + tree[len(there) :] if is_there else tree
 
 
-def _settle_in(coming: Path, there: str, workspace: Path, url: str) -> None:
-    """Have the recipe name what is here; done twice it changes nothing."""
-    here = str(workspace.absolute())
-    told = json.loads((coming / _TOLD).read_text(encoding="utf-8"))
+def _make_ours(coming: Path, there: str, here: str, url: str) -> None:
+    """Have the recipe name what is here, and say where it was carried out."""
+    told = json.loads((coming / TOLD).read_text(encoding="utf-8"))
     told |= {"recipe": homed(told.get("recipe"), there, here), TRAINED_AT: url}
+    (coming / TOLD).write_text(json.dumps(told, indent=2), encoding="utf-8")
     recipe = homed(yaml.safe_load((coming / FILE_NAME).read_text(encoding="utf-8")), there, here)
-    for name, text in (
-        (_TOLD, json.dumps(told, indent=2)),
-        (FILE_NAME, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)),
-    ):
-        (coming / name).write_text(text, encoding="utf-8")
+    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+    (coming / FILE_NAME).write_text(text, encoding="utf-8")
 
 
-def _checked(told: Mapping[str, Any]) -> list[Sent]:
-    """Return what a box listed. Raises BadReply where a path leads elsewhere, or a recipe or result is missing."""
-    try:
-        files = [Sent(str(one["path"]), int(one["bytes"]), str(one["sha256"])) for one in told["files"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise _no_run(f"its list cannot be read ({error!r})") from error
-    wrong = next((one.path for one in files if not travels(one.path) or one.num_bytes < 0), None)
-    if wrong is not None or len(files) > MOST_FILES:
-        raise _no_run(f"it lists {wrong!r}" if wrong is not None else f"it lists {len(files):,} files")
-    if told.get("state") != State.DONE:
-        raise _no_run(f"it is {str(told.get('state'))[:40]}")
-    if lacking := {FILE_NAME, _TOLD, "status.json"} - {one.path for one in files}:
-        raise _no_run(f"it lists no {', '.join(sorted(lacking))}")
-    return files
-
-
-def _no_run(why: str) -> BadReply:
-    return BadReply(
-        f"the box sent no run: {why}",
-        expected=f"at most {MOST_FILES:,} plain files of a finished run",
-        try_next="check that it is a Studium of this version",
-    )
-
-
-def _check_room(coming: Path, files: list[Sent]) -> None:
-    needed = sum(one.num_bytes for one in files) - sum(
-        one.stat().st_size for one in coming.rglob("*") if one.is_file()
-    )
-    free = shutil.disk_usage(coming).free
+def _clear(coming: Path, files: list[Sent]) -> None:
+    """Remove what came of another run of this name. Raises OperatorError where the rest will not fit."""
+    known = {f"{one.path}{end}" for one in files for end in ("", ".part")}
+    left = [one for one in coming.rglob("*") if one.is_file()]
+    for one in left:
+        if str(one.relative_to(coming)) not in known:
+            one.unlink()
+    here = sum(one.stat().st_size for one in left if one.exists())
+    needed, free = sum(one.bytes for one in files) - here, shutil.disk_usage(coming).free
     if needed > free:
         raise OperatorError(
             f"the run takes {needed:,} bytes more, {free:,} are free",
-            expected="room for it beside what is here",
             try_next="make room and give the same command again",
         )
 
 
 def _fetch(box: Box, name: str, one: Sent, coming: Path) -> None:
-    """Fetch a file from where it was left; what comes to the wrong hash is fetched once more from the beginning."""
+    """Fetch a file from where it was left; what comes to another hash is fetched once more from the beginning."""
     path = coming / one.path
-    if path.is_file() and path.stat().st_size == one.num_bytes and sha256_of(path) == one.sha256:
-        return
     part = path.with_name(f"{path.name}.part")
+    if path.is_file() and sha256_of(path) == one.sha256:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(2):
-        box.until_done(lambda: _go_on(box, f"/api/runs/{name}/files/{quote(one.path)}", part, one.num_bytes))
+        box.until_done(lambda: _go_on(box, f"/api/runs/{name}/files/{quote(one.path)}", part, one.bytes))
         if sha256_of(part) == one.sha256:
             part.replace(path)
             return
         part.unlink()
     raise BadReply(
-        f"{one.path} did not come as it was listed: its hash is another",
+        f"{one.path} came with another hash than was listed, twice",
         expected=one.sha256,
-        try_next="give the same command again; if it stays so, the disk of the box may be failing",
+        try_next="give the same command again; if it stays so, look at the disks of both machines",
     )
 
 
 def _go_on(box: Box, url_path: str, part: Path, num_bytes: int) -> None:
     with part.open("ab") as file:
-        if file.tell() > num_bytes:
-            file.truncate(0)
-        at = file.seek(0, os.SEEK_END)
-        if at < num_bytes:
-            for start, piece in box.pieces(url_path, at):
-                if start != file.tell():  # it came from the beginning
-                    file.truncate(start)
-                    file.seek(start)
-                file.write(piece[: num_bytes - start])
-                if start + len(piece) >= num_bytes:
+        if file.tell() < num_bytes:
+            for piece in box.pieces(url_path, file.tell()):
+                file.write(piece[: num_bytes - file.tell()])
+                if file.tell() >= num_bytes:
                     break
+        os.fsync(file.fileno())
         at = file.tell()
     if at < num_bytes:
-        raise Lost(f"{box.url} stopped sending at byte {at:,} of {num_bytes:,}")
+        raise box.lost(f"it stopped at byte {at:,} of {num_bytes:,}")
 
 
 @contextmanager
@@ -205,8 +188,6 @@ def _alone(coming: Path) -> Iterator[None]:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise OperatorError(
-            f"another process is fetching into {coming}", expected="one at a time", try_next="let it end"
-        ) from None
+        raise OperatorError(f"another process is fetching into {coming}", try_next="let it end") from None
     finally:
         os.close(number)

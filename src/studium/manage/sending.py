@@ -52,7 +52,7 @@ def send(box: Box, told: Told, workspace: Path) -> str:
     """
 
     def keep(file: str) -> str:
-        rows = take_file(workspace, Path(file).expanduser())
+        rows = take_file(Path(file).expanduser(), workspace)
         sha256, num_bytes = rows.stem, rows.stat().st_size
         if not box.get(f"/api/datasets/{sha256}?bytes={num_bytes}")["is_here"]:
             box.put(f"/api/datasets/{sha256}", rows)

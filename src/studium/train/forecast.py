@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from studium.errors import ConfigurationError
 from studium.hardware import read_memory
 from studium.train.config import Optimiser, Recipe
-from studium.train.run_folder import RunFolder
+from studium.train.run_folder import TRAINED_AT, RunFolder
 
 if TYPE_CHECKING:
     from studium.train.recipe_file import Told
@@ -284,7 +284,7 @@ def pace(runs: Iterable[RunFolder], stage: str, recipe: Recipe) -> Pace | None:
     for run in runs:
         told = run.told()
         kept = told.get("recipe", {})
-        is_ours = told.get("stage") == stage and not told.get("trained_at")  # elsewhere
+        is_ours = told.get("stage") == stage and TRAINED_AT not in told
         alike = is_ours and all(kept.get(key) == getattr(recipe, key) for key in ("model", "max_tokens"))
         status = run.status()
         if alike and kept["lora"]["rank"] == recipe.lora.rank and status.step >= 3:

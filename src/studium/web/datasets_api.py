@@ -1,16 +1,18 @@
-"""Rows for training, sent ahead of a recipe: content-addressed, whole and checked, or refused.
+"""Rows for training, sent ahead of a recipe that names them as datasets/SHA256.jsonl.
 
-`GET /api/datasets/SHA256?bytes=N` says whether rows are here and, where they are not, refuses N bytes that would be too
-many before one is sent (413 by `server.max_dataset`, 503 for want of disk). `PUT /api/datasets/SHA256` takes them: JSON
-lines as recipes read them, which recipes then name as datasets/SHA256.jsonl.
+`GET /api/datasets/SHA256?bytes=N` says whether rows are here and, where not, refuses N bytes before one is sent:
+413 by `server.max_dataset`, 503 for want of disk. `PUT /api/datasets/SHA256` takes JSON lines as recipes read them.
 """
 
 import asyncio
+import shutil
+from pathlib import Path
 
 from aiohttp import web
 
+from studium.errors import BadRequest, OperatorError
 from studium.web.bodies import body_pieces, too_large
-from studium.web.failures import BadField, Refused
+from studium.web.failures import Refused
 from studium.web.leases_api import studium_of
 from studium.web.openai_api import json_response
 from studium.web.reception import RECEPTION, VISIT
@@ -21,48 +23,57 @@ _SHORTEN = "send fewer rows or raise server.max_dataset"
 
 async def show(request: web.Request) -> web.StreamResponse:
     """GET /api/datasets/SHA256"""
-    from studium.manage.datasets import check_room, place_of
-
-    reception, sha256 = request.app[RECEPTION], request.match_info["sha256"]
-    workspace = studium_of(reception).config.workspace
-    place, num_bytes = place_of(workspace, sha256), request.query.get("bytes", "0")
-    if not num_bytes.isascii() or not num_bytes.isdecimal() or len(num_bytes) > 18:
-        raise BadField("bytes", f"bytes is {num_bytes[:40]!r}", expected="a whole number")
-    if not place.exists():
-        if int(num_bytes) > reception.server.max_dataset_bytes:
-            raise too_large(f"{int(num_bytes):,} bytes", reception.server.max_dataset_bytes, _SHORTEN)
-        check_room(workspace, int(num_bytes))
-    return json_response({"sha256": sha256, "is_here": place.exists()})
+    try:
+        num_bytes = int(request.query.get("bytes", "0")[:18])
+    except ValueError as error:
+        raise BadRequest("bytes is no number", expected="a whole number") from error
+    is_here = _place(request).exists()
+    if not is_here:
+        _check(request, num_bytes)
+    return json_response({"sha256": request.match_info["sha256"], "is_here": is_here})
 
 
 async def put(request: web.Request) -> web.StreamResponse:
     """PUT /api/datasets/SHA256"""
-    from studium.manage.datasets import arriving, check_room, place_of
+    from studium.manage.datasets import arriving, settle
 
-    reception, sha256 = request.app[RECEPTION], request.match_info["sha256"]
-    workspace, server = studium_of(reception).config.workspace, reception.server
-    place_of(workspace, sha256)
-    check_room(workspace, request.content_length or 0)
-    num_bytes = 0
-    with reception.crowd.place(request[VISIT].key_name), arriving(workspace) as rows:
-        try:
-            async with asyncio.timeout(LONGEST_S):
-                async for piece in body_pieces(
-                    request,
-                    max_bytes=server.max_dataset_bytes,
-                    stall_s=server.body_timeout_s,
-                    shorten=_SHORTEN,
-                ):
-                    num_bytes += len(piece)
-                    await asyncio.to_thread(rows.write, piece)
-        except TimeoutError as error:
-            raise Refused(
-                408,
-                "body_timeout",
-                f"nothing came for {server.body_timeout_s:g} s after {num_bytes:,} bytes",
-                try_next="send it again",
-            ) from error
-        await asyncio.to_thread(rows.settle, sha256)
-    response = json_response({"sha256": sha256, "is_here": True, "bytes": num_bytes})
+    reception, sha256 = request.app[RECEPTION], _place(request).stem
+    workspace, num_bytes = studium_of(reception).config.workspace, 0
+    _check(request, request.content_length or 0)
+    try:
+        with reception.crowd.place(request[VISIT].key_name), arriving(workspace) as rows:
+            with rows.open("wb") as file:
+                async with asyncio.timeout(LONGEST_S):
+                    async for piece in body_pieces(
+                        request,
+                        max_bytes=reception.server.max_dataset_bytes,
+                        stall_s=reception.server.body_timeout_s,
+                        shorten=_SHORTEN,
+                    ):
+                        num_bytes += await asyncio.to_thread(file.write, piece)
+            await asyncio.to_thread(settle, rows, workspace, sha256)
+    except TimeoutError as error:
+        happened = f"the rows stopped coming after {num_bytes:,} bytes"
+        raise Refused(408, "body_timeout", happened, try_next="send them again") from error
+    except OSError as error:
+        raise OperatorError(f"the rows cannot be kept: {error.strerror}") from error
+    response = json_response({"sha256": sha256, "is_here": True})
     response.set_status(201)
     return response
+
+
+def _place(request: web.Request) -> Path:
+    from studium.manage.datasets import place_of
+
+    return place_of(studium_of(request.app[RECEPTION]).config.workspace, request.match_info["sha256"])
+
+
+def _check(request: web.Request, num_bytes: int) -> None:
+    """Raise Refused (413) where so many bytes are too many, OperatorError where the disk has no room for them."""
+    from studium.manage.datasets import check_room
+
+    most = request.app[RECEPTION].server.max_dataset_bytes
+    if num_bytes > most:
+        raise too_large(f"{num_bytes:,} bytes", most, _SHORTEN)
+    workspace = studium_of(request.app[RECEPTION]).config.workspace
+    check_room(num_bytes, shutil.disk_usage(workspace).free)
