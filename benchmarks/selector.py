@@ -19,10 +19,11 @@ from benchmarks.committee import fresh_problems
 from benchmarks.report import Aim, Report, run, say
 from benchmarks.workspace import fresh_studium
 from studium.app import Studium
+from studium.config.schema import ComplexityLimits
 from studium.evals.intervals import bootstrap_mean
 from studium.records.answers import Complexity, Query
 from studium.records.messages import Message
-from studium.serve.briefing import Briefing, EnsembleLimits
+from studium.serve.briefing import Briefing
 from studium.serve.calls import Known
 from studium.serve.choosing.selector import Candidate, Circumstances, select
 
@@ -85,7 +86,7 @@ def decisions(each: int) -> dict[str, list[float]]:
 
 def whole_choices(studium: Studium, questions: Sequence[str], number: int) -> list[float]:
     """Time everything that is decided before anybody is asked."""
-    limits = {one: EnsembleLimits(2, 6, 45.0, 45.0, 0.95) for one in Complexity}
+    limits = {one: ComplexityLimits(2, 6, 45.0, 45.0, 0.95) for one in Complexity}
     briefing = Briefing(studium.fleet, limits, studium.history, None)
     queries = [Query(messages=(Message("user", question),)) for question in questions]
     for query in queries:

@@ -28,10 +28,10 @@ from studium.records.models import Student
 from studium.records.profiles import ModelProfile
 from studium.records.scheduling import Priority
 from studium.registry import ENGINES_OF_FILES, LLAMACPP, Registry, Roster, build_roster, ships_with_studium
-from studium.serve import Ensemble, EnsembleLimits
-from studium.serve.cache.cache import ResponseCache, shelf_limits
+from studium.serve.cache.cache import ResponseCache
+from studium.serve.ensemble import Ensemble
 from studium.serve.governor.governor import Governor
-from studium.serve.history.history import History, Keeping
+from studium.serve.history.history import History
 from studium.serve.refining.refining import Refining
 from studium.serve.team.breakers import Breakers
 from studium.serve.team.routing import RouteBook, Routing
@@ -214,7 +214,7 @@ def ensemble_of(
     return Ensemble(
         fleet,
         routing,
-        {complexity: _limits(config, complexity) for complexity in Complexity},
+        {one: config.ensemble.limits(one.value) for one in Complexity},
         history,
         default_complexity=_default_complexity(config),
         governor=governor,
@@ -269,26 +269,20 @@ def governor_of(config: Config, store: Store) -> Governor:
 
 def history_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> History:
     """Return what the workspace has learned of its students. Blocks for the disk. Raises StoreUnavailable."""
-    keep = config.store
-    return History(
-        store,
-        roster.students,
-        Keeping(keep.keep_questions, keep.keep_answers_s, keep.max_answers_bytes),
-        embed=embed_of(roster, fleet),
-    )
+    return History(store, roster.students, config.store, embed=embed_of(roster, fleet))
 
 
 def cache_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> ResponseCache | None:
     """Return the cache of a workspace's answers; None where no question may be kept."""
     if not config.store.keep_questions:
         return None
-    store.cache.limits = shelf_limits(config.cache)
+    store.cache.settings = config.cache
     return ResponseCache(
         store.cache,
         config.cache,
         circumstances=repr((__version__, config.ensemble)),
         embed=embed_of(roster, fleet),
-        longest_wait_s=max(_limits(config, one).question_timeout_s for one in Complexity),
+        longest_wait_s=max(config.ensemble.limits(one.value).question_timeout_s for one in Complexity),
     )
 
 
@@ -437,17 +431,6 @@ def _openai_api(name: str, declared: EngineConfig | None) -> Engine:
         for model, price in declared.prices.items()
     }
     return OpenAIApiEngine(declared.url, name=name, api_key_env=declared.api_key_env, prices=prices)
-
-
-def _limits(config: Config, complexity: Complexity) -> EnsembleLimits:
-    limits = config.ensemble.limits(complexity.value)
-    return EnsembleLimits(
-        limits.min_models,
-        limits.max_models,
-        limits.question_timeout_s,
-        limits.model_timeout_s,
-        limits.confidence,
-    )
 
 
 def _default_complexity(config: Config) -> Complexity | None:

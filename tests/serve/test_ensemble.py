@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.serve.cards import CardsOnly
 
+from studium.config.schema import ComplexityLimits
 from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine, says
 from studium.errors import BadRequest, CallerError, EngineDied, PromptTooLong, UnknownModel, Unsupported
 from studium.fleet import Fleet
@@ -15,21 +16,21 @@ from studium.fleet.residency import Limits
 from studium.records.answers import Answer, AnswerStatus, Complexity, Delta, Fate, Progress, Query
 from studium.records.messages import Message
 from studium.records.models import ModelSpec, Student
-from studium.serve import Ensemble, EnsembleLimits
+from studium.serve.ensemble import Ensemble
 from studium.serve.team.routing import Routing
 
 LIMITS = {
-    Complexity.SIMPLE: EnsembleLimits(2, 3, 5.0, 5.0),
-    Complexity.MEDIUM: EnsembleLimits(4, 6, 5.0, 5.0),
-    Complexity.COMPLEX: EnsembleLimits(8, 8, 5.0, 5.0),
-    Complexity.EXPERT: EnsembleLimits(10, 12, 5.0, 5.0),
+    Complexity.SIMPLE: ComplexityLimits(2, 3, 5.0, 5.0),
+    Complexity.MEDIUM: ComplexityLimits(4, 6, 5.0, 5.0),
+    Complexity.COMPLEX: ComplexityLimits(8, 8, 5.0, 5.0),
+    Complexity.EXPERT: ComplexityLimits(10, 12, 5.0, 5.0),
 }
 QUESTION = "Which planet is the largest?"
 
 
 @asynccontextmanager
 async def ensemble(
-    models: dict[str, ModelScript], limits: dict[Complexity, EnsembleLimits] = LIMITS, **choices: Any
+    models: dict[str, ModelScript], limits: dict[Complexity, ComplexityLimits] = LIMITS, **choices: Any
 ) -> AsyncIterator[Ensemble]:
     engine = ScriptedEngine(models)
     fleet = Fleet(
@@ -112,7 +113,7 @@ async def test_failed_and_late_students_are_data():
         "d": ModelScript(default=("x",), fault=Fault(FaultKind.CRASH_AT_LOAD)),
         "e": says("Answer: Jupiter"),
     }
-    limits = {**LIMITS, Complexity.MEDIUM: EnsembleLimits(4, 6, 2.0, 0.3)}
+    limits = {**LIMITS, Complexity.MEDIUM: ComplexityLimits(4, 6, 2.0, 0.3)}
     async with ensemble(models, limits) as team:
         answer = await team.answer(ask())
     assert answer.text == "Answer: Jupiter"
@@ -141,7 +142,7 @@ async def test_when_nobody_can_answer_the_ensemble_says_so():
 
 async def test_a_partial_answer_is_better_than_none_and_says_that_it_is_partial():
     drip = ModelScript(default=("a long slow answer",), fault=Fault(FaultKind.SLOW_DRIP, seconds=0.05))
-    limits = {**LIMITS, Complexity.MEDIUM: EnsembleLimits(4, 6, 0.4, 0.4)}
+    limits = {**LIMITS, Complexity.MEDIUM: ComplexityLimits(4, 6, 0.4, 0.4)}
     async with ensemble({"a": drip}, limits) as team:
         answer = await team.answer(ask(strategy="committee"))
     assert answer.status is AnswerStatus.PARTIAL

@@ -3,9 +3,10 @@
 import pytest
 from sqlalchemy import text, update
 
+from studium.config.schema import CacheConfig
 from studium.errors import StoreUnavailable
 from studium.store import schema
-from studium.store.cache import AnswerShelf, Entry, ShelfLimits
+from studium.store.cache import AnswerShelf, Entry
 from studium.store.database import open_database
 
 
@@ -17,7 +18,7 @@ def database(tmp_path):
 
 
 def shelf(database, **limits) -> AnswerShelf:
-    return AnswerShelf(database, ShelfLimits(**({"expiry_s": 100.0} | limits)))
+    return AnswerShelf(database, CacheConfig(**({"expiry_s": 100.0} | limits)))
 
 
 def entry(
@@ -56,7 +57,7 @@ def test_the_least_recently_used_go_first_by_number(database):
 
 
 def test_the_least_recently_used_go_first_by_bytes(database):
-    kept = shelf(database, max_bytes=4_000)
+    kept = shelf(database, max_size_bytes=4_000)
     for at, key in enumerate("abcdefghijkl"):
         kept.put(entry(key, body=b"x" * 400), float(at))
     assert kept.figures(11.0)["bytes"] <= 4_000
@@ -64,7 +65,7 @@ def test_the_least_recently_used_go_first_by_bytes(database):
 
 
 def test_one_answer_may_not_push_all_others_out(database):
-    kept = shelf(database, max_bytes=4_000)
+    kept = shelf(database, max_size_bytes=4_000)
     assert not kept.put(entry("a", body=b"x" * 3_000), 0.0)
     assert keys(database) == set()
 

@@ -69,14 +69,14 @@ def _tell(
 ) -> None:
     """Change what is to be changed and say how it is then: in the store, which every process looks into."""
     from studium.app import STORE_FILE
-    from studium.serve.cache.cache import shelf_limits, state_of
+    from studium.serve.cache.cache import state_of
     from studium.store.cache import AnswerShelf
     from studium.store.database import open_database
 
     chosen = settings(config, workspace)
     database = open_database(chosen.workspace / STORE_FILE)
     try:
-        shelf = AnswerShelf(database, shelf_limits(chosen.cache))
+        shelf = AnswerShelf(database, chosen.cache)
         told = change(shelf) if change else {}
         state = state_of(shelf, chosen.cache, now=time.time()) | told
     finally:

@@ -56,18 +56,13 @@ def _here(config: "Config", body: Json) -> Json:
     from studium.app import STORE_FILE
     from studium.records.grades import Feedback, Rating
     from studium.registry import build_roster
-    from studium.serve.history.history import History, Keeping
+    from studium.serve.history.history import History
     from studium.store import open_store
 
-    keep = config.store
     rating = Rating(body["rating"]) if "rating" in body else Rating.CORRECTED
     store = open_store(config.workspace / STORE_FILE)
     try:
-        history = History(
-            store,
-            build_roster(config).students,
-            Keeping(keep.keep_questions, keep.keep_answers_s, keep.max_answers_bytes),
-        )
+        history = History(store, build_roster(config).students, config.store)
         said = Feedback(body["request_id"], time.time(), rating, "", body.get("correction", ""), body["note"])
         return history.rate(said)
     finally:

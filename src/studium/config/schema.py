@@ -268,7 +268,7 @@ class CacheConfig:
     """Answers kept to be given again to the same question, and, where a model gives embeddings, to one that means it.
 
     Kept are settled answers whose students draw no random tokens, or what a caller wants kept. `similarity` is the
-    cosine, 0 to 1, from which the words of two questions are compared: see `serve.same_question`.
+    cosine, 0 to 1, from which the words of two questions are compared: see `serve.cache.same_question`.
     """
 
     enabled: Annotated[bool, YesNo()] = True

@@ -1,5 +1,1 @@
-"""Answers questions. `Ensemble` is the one door; strategies decide, the driver does the asking."""
-
-from studium.serve.ensemble import Ensemble, EnsembleLimits
-
-__all__ = ["Ensemble", "EnsembleLimits"]
+"""Answers questions. `ensemble.Ensemble` is the one door; strategies decide, the driver does the asking."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import NamedTuple
 
+from studium.config.schema import ComplexityLimits
 from studium.domains.catalogue import domain as domain_named
 from studium.domains.catalogue import recognise
 from studium.domains.open_question import OPEN_QUESTION
@@ -34,22 +35,11 @@ _COMPLEXITIES = {one.value: one for one in Complexity}
 
 
 @dataclass(frozen=True, slots=True)
-class EnsembleLimits:
-    """Bounds of one complexity (requirement ENS-1), and the confidence at which asking stops, 0 to 1."""
-
-    min_students: int
-    max_students: int
-    question_timeout_s: float
-    student_timeout_s: float
-    confidence: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
 class Choice:
     """What was decided about a query before anybody is asked. `deadline` is in `time.monotonic` seconds."""
 
     decision: Decision
-    limits: EnsembleLimits
+    limits: ComplexityLimits
     brief: Brief
     domain: Domain
     deadline: float
@@ -94,7 +84,7 @@ class _Reading(NamedTuple):
     parts: tuple[str, ...]
     most: Complexity
     chosen: bool
-    limits: EnsembleLimits
+    limits: ComplexityLimits
     kind: str
     known: Mapping[str, Known]
     ranked: Sequence[Student]
@@ -108,7 +98,7 @@ class Briefing:
     def __init__(
         self,
         fleet: Fleet,
-        limits: Mapping[Complexity, EnsembleLimits],
+        limits: Mapping[Complexity, ComplexityLimits],
         experience: History,
         default: Complexity | None,
         governor: Governor | None = None,
@@ -137,7 +127,7 @@ class Briefing:
             )
         read = self._read(query, team)
         decision = self._decide(query, read)
-        least = read.limits.min_students if decision.strategy == "committee" and read.chosen else 1
+        least = read.limits.min_models if decision.strategy == "committee" and read.chosen else 1
         brief = self._brief(query, read, decision, live=live)
         return Choice(decision, read.limits, brief, read.domain, read.outlook.deadline, least)
 
@@ -192,7 +182,7 @@ class Briefing:
                 self._foreseen_usd(one, query),
                 one.model.slots,
             )
-            for one in read.ranked[: limits.max_students]
+            for one in read.ranked[: limits.max_models]
         ]
         now = selector.Circumstances(
             candidates,
@@ -200,7 +190,7 @@ class Briefing:
             max(0.001, read.outlook.seconds_left()),
             comparable=read.recognised,
             parts=[self._look_at(read.ranked, part).known for part in read.parts],
-            least_students=limits.min_students if read.chosen else 1,
+            least_students=limits.min_models if read.chosen else 1,
             confidence=limits.confidence,
             wrong_answers=read.in_common.wrong_answers,
             courier=read.team.parts.courier,
@@ -213,7 +203,7 @@ class Briefing:
         return selector.select(now)
 
     def _brief(self, query: Query, read: _Reading, decision: Decision, *, live: bool) -> Brief:
-        number = 1 if decision.strategy == "single" else read.limits.max_students
+        number = 1 if decision.strategy == "single" else read.limits.max_models
         domain = read.domain
         return Brief(
             students=tuple(read.ranked[:number]),
@@ -273,7 +263,7 @@ class Briefing:
             ),
         )
 
-    def _ask(self, query: Query, students: Sequence[Student], limits: EnsembleLimits, *, live: bool) -> Ask:
+    def _ask(self, query: Query, students: Sequence[Student], limits: ComplexityLimits, *, live: bool) -> Ask:
         """What every student is asked. A vote wants log-probabilities, where all who may vote can give them."""
         top_logprobs, several = query.top_logprobs, len(students) > 1
         if several and top_logprobs is None:
@@ -290,7 +280,7 @@ class Briefing:
             top_logprobs=top_logprobs,
             json_schema=query.json_schema,
             grammar=query.grammar,
-            timeout_s=limits.student_timeout_s,
+            timeout_s=limits.model_timeout_s,
             live=live or several,  # of a committee's late members, what they had said is worth having
         )
 
@@ -306,15 +296,15 @@ def _candidates(query: Query, team: Team) -> list[Student]:
 
 
 def _stages(
-    limits: Mapping[Complexity, EnsembleLimits], most: Complexity, *, chosen: bool
+    limits: Mapping[Complexity, ComplexityLimits], most: Complexity, *, chosen: bool
 ) -> tuple[Stage, ...]:
     """Return the bounds asking goes through: one stage as the caller chose, else from the smallest on."""
     steps = [most] if chosen else [step for step in _RANKS[: _RANKS.index(most) + 1] if step in limits]
     return tuple(
         Stage(
             step,
-            limits[step].min_students if chosen else 1,
-            limits[step].max_students,
+            limits[step].min_models if chosen else 1,
+            limits[step].max_models,
             limits[step].confidence,
         )
         for step in steps

@@ -11,11 +11,12 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
+from studium.config.schema import ComplexityLimits
 from studium.errors import Unsupported
 from studium.fleet import Fleet
 from studium.records.answers import Answer, AnswerEvent, Complexity, Delta, Query
 from studium.records.messages import Embeddings
-from studium.serve.briefing import Briefing, EnsembleLimits
+from studium.serve.briefing import Briefing
 from studium.serve.cache.cache import ResponseCache, Visit
 from studium.serve.driver import Driver, Round
 from studium.serve.governor.governor import Governor
@@ -39,7 +40,7 @@ class Ensemble:
         self,
         fleet: Fleet,
         routing: Routing,
-        limits: Mapping[Complexity, EnsembleLimits],
+        limits: Mapping[Complexity, ComplexityLimits],
         experience: History,
         *,
         default_complexity: Complexity | None = None,
@@ -116,7 +117,7 @@ class Ensemble:
             brief.ask,
             extract=brief.extract,
             deadline=choice.deadline,
-            model_timeout_s=choice.limits.student_timeout_s,
+            model_timeout_s=choice.limits.model_timeout_s,
             refine_timeout_s=self._refining.timeout_s,
             members=brief.students,
             bill=bill,

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
+from studium.config.schema import CacheConfig
 from studium.errors import StoreUnavailable
 from studium.store import schema
 from studium.store.durable import durably
@@ -48,21 +49,12 @@ class Entry:
     vector: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShelfLimits:
-    """How long (seconds) and how much is kept, of all callers together."""
-
-    expiry_s: float = 3600.0
-    max_bytes: int = 64 << 20
-    max_entries: int = 10_000
-
-
 class AnswerShelf:
     """The kept answers of one workspace, shared by all its processes. Every call blocks for the disk."""
 
-    def __init__(self, database: Engine, limits: ShelfLimits | None = None) -> None:
+    def __init__(self, database: Engine, settings: CacheConfig | None = None) -> None:
         self._database = database
-        self.limits = limits or ShelfLimits()
+        self.settings = settings or CacheConfig()
 
     def look(self, key: str, now: float) -> Entry | None:
         """Return what is kept under a key. What expired, or was damaged on disk, is removed and not returned."""
@@ -73,7 +65,7 @@ class AnswerShelf:
         rows = (
             select(_ROWS.c.key, _ROWS.c.vector)
             .where(_ROWS.c.scope == scope, _ROWS.c.guard == guard, _ROWS.c.vector.is_not(None))
-            .where(_ROWS.c.at > now - self.limits.expiry_s, _ROWS.c.at <= now)
+            .where(_ROWS.c.at > now - self.settings.expiry_s, _ROWS.c.at <= now)
             .order_by(_ROWS.c.at.desc())
             .limit(most)
         )
@@ -89,7 +81,7 @@ class AnswerShelf:
         size = sum(
             len(part) for part in (entry.body, entry.vector or b"", entry.key, entry.scope, entry.guard)
         )
-        if size > self.limits.max_bytes // _MOST_OF_ALL:
+        if size > self.settings.max_size_bytes // _MOST_OF_ALL:
             return False
         row = {name: getattr(entry, name) for name in Entry.__slots__}
         row |= {"used_at": now, "hits": 0, "bytes": size, "digest": _digest(entry.body)}
@@ -140,7 +132,7 @@ class AnswerShelf:
     def figures(self, now: float, api_key_name: str | None = None) -> dict[str, Any]:
         """Return entries, bytes, hits and the oldest one's age in seconds, of one key or (None) of all."""
         columns = (func.count(), func.sum(_ROWS.c.bytes), func.sum(_ROWS.c.hits), func.min(_ROWS.c.at))
-        rows = select(*columns).where(_ROWS.c.at > now - self.limits.expiry_s)
+        rows = select(*columns).where(_ROWS.c.at > now - self.settings.expiry_s)
         rows = rows if api_key_name is None else rows.where(_ROWS.c.api_key_name == api_key_name)
         try:
             with self._database.connect() as connection:
@@ -163,7 +155,7 @@ class AnswerShelf:
         if (
             isinstance(body, bytes)
             and _digest(body) == row["digest"]
-            and 0 <= now - row["at"] < self.limits.expiry_s
+            and 0 <= now - row["at"] < self.settings.expiry_s
         ):
             return Entry(**{name: row[name] for name in Entry.__slots__})
         self.remove(key)
@@ -179,11 +171,11 @@ class AnswerShelf:
         self._try(write)
 
     def _trim(self, connection: Connection, now: float) -> None:
-        limits = self.limits
+        limits = self.settings
         connection.execute(delete(_ROWS).where((_ROWS.c.at <= now - limits.expiry_s) | (_ROWS.c.at > now)))
         entries, size = connection.execute(select(func.count(), func.sum(_ROWS.c.bytes))).one()
-        if entries > limits.max_entries or (size or 0) > limits.max_bytes:
-            connection.execute(_TRIM, {"max_bytes": limits.max_bytes, "max_entries": limits.max_entries})
+        if entries > limits.max_entries or (size or 0) > limits.max_size_bytes:
+            connection.execute(_TRIM, {"max_bytes": limits.max_size_bytes, "max_entries": limits.max_entries})
 
     def _must(self, statement: Any) -> int:
         with durably(self._database, _WHAT, power_cut=False) as connection:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.serve.cards import CardsOnly
 
-from studium.config.schema import CacheConfig
+from studium.config.schema import CacheConfig, ComplexityLimits
 from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine, says
 from studium.errors import EngineTimeout, StudiumError
 from studium.fleet import Fleet
@@ -18,15 +18,15 @@ from studium.fleet.residency import Limits
 from studium.records.answers import Complexity, Delta, Query
 from studium.records.messages import Message, Sampling
 from studium.records.models import ModelSpec, Student
-from studium.serve import Ensemble, EnsembleLimits
-from studium.serve.cache.cache import ResponseCache, shelf_limits
+from studium.serve.cache.cache import ResponseCache
 from studium.serve.cache.keys import similarity
 from studium.serve.cache.nearness import NEVER, PROBES, least_cosine, means_the_same
+from studium.serve.ensemble import Ensemble
 from studium.serve.team.routing import Routing
 from studium.store.cache import AnswerShelf
 from studium.store.database import open_database
 
-LIMITS = {one: EnsembleLimits(1, 2, 5.0, 5.0) for one in Complexity}
+LIMITS = {one: ComplexityLimits(1, 2, 5.0, 5.0) for one in Complexity}
 CONFIG = CacheConfig()
 
 
@@ -50,7 +50,7 @@ async def house(folder: Path, script: ModelScript, **choices: Any) -> AsyncItera
     greedy = Student("a", ModelSpec("a", "scripted", "a"), sampling=Sampling(temperature=0.0))
     students = {"a": replace(greedy, system_prompt=choices.pop("prompt", ""))}
     database = open_database(folder / "state.db")
-    shelf = AnswerShelf(database, shelf_limits(CONFIG))
+    shelf = AnswerShelf(database, CONFIG)
     cache = ResponseCache(shelf, CONFIG, clock=lambda: found.now, **choices)
     found = House(Ensemble(fleet, Routing(students), LIMITS, CardsOnly(), cache=cache), cache, runs)
     fleet.start()

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 from tests.serve.briefs import student
 
+from studium.config.schema import StoreConfig
 from studium.errors import BadRequest
 from studium.records.answers import Answer, AnswerStatus, Complexity, Fate, MemberReply, Part, Query
 from studium.records.grades import WHOLE, Feedback, Rating
 from studium.records.messages import Message
-from studium.serve.history.history import CALIBRATING, History, Keeping, UnknownAnswer
+from studium.serve.history.history import CALIBRATING, History, UnknownAnswer
 from studium.store import open_store
 
 STUDENTS = {name: student(name) for name in "abc"}
@@ -43,7 +44,7 @@ def answered(*members: MemberReply, domain: str = "arithmetic", **more) -> Answe
     return replace(plain, **more)
 
 
-def learned(store, query: Query, answer: Answer, keeping: Keeping | None = None) -> History:
+def learned(store, query: Query, answer: Answer, keeping: StoreConfig | None = None) -> History:
     history = History(store, STUDENTS, keeping)
     history.answered(query, answer)
     asyncio.run(history.catch_up())
@@ -174,7 +175,7 @@ def test_a_correction_belongs_to_corrected_and_only_there(store, feedback):
 
 def test_where_no_questions_are_kept_grades_are_learned_and_nothing_is_written(store):
     history = learned(
-        store, asked("What is 1234 + 4321?"), answered(reply("a", "5555")), Keeping(questions=False)
+        store, asked("What is 1234 + 4321?"), answered(reply("a", "5555")), StoreConfig(keep_questions=False)
     )
     assert grades(history, "a") == 1.0
     assert store.answers.find("r1", "") is None
@@ -182,7 +183,10 @@ def test_where_no_questions_are_kept_grades_are_learned_and_nothing_is_written(s
         history.rate(say(Rating.GOOD))
 
 
-@pytest.mark.parametrize("keeping", [Keeping(seconds=0.0), Keeping(most_bytes=0), Keeping(questions=False)])
+@pytest.mark.parametrize(
+    "keeping",
+    [StoreConfig(keep_answers_s=0.0), StoreConfig(max_answers_bytes=0), StoreConfig(keep_questions=False)],
+)
 def test_answers_are_kept_no_longer_and_no_more_than_allowed(store, keeping):
     learned(store, asked(), answered(reply("a", "105")))
     assert store.answers.find("r1", "") is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.serve.cards import CardsOnly
 
+from studium.config.schema import ComplexityLimits
 from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine, says
 from studium.errors import ConfigurationError, EngineDied, EngineRefused, EngineTimeout
 from studium.fleet import Fleet
@@ -17,11 +18,11 @@ from studium.records.adapters import Adapter, AdapterKind, Phase, Route
 from studium.records.answers import Answer, Complexity, Delta, Query
 from studium.records.messages import Message
 from studium.records.models import ModelSpec, Student
-from studium.serve.ensemble import Ensemble, EnsembleLimits
+from studium.serve.ensemble import Ensemble
 from studium.serve.history.reliability import MOST_FORMER_GRADES, Reliability
 from studium.serve.team.routing import Routing, holders_of
 
-LIMITS = {complexity: EnsembleLimits(2, 3, 20.0, 20.0) for complexity in Complexity}
+LIMITS = {complexity: ComplexityLimits(2, 3, 20.0, 20.0) for complexity in Complexity}
 OLD = Student("a", ModelSpec("a", "scripted", "a"), skills={"arithmetic": 0.9, "sorting": 0.8})
 STUDENTS = {"a": OLD, "b": Student("b", ModelSpec("b", "scripted", "b"))}
 

@@ -24,7 +24,7 @@ from studium.serve.cache.form import Kept
 from studium.serve.cache.same_question import plainly, words_of
 from studium.serve.refining.refinement import Refiners
 from studium.serve.team.team import COURIER, MASTER, VIRTUAL_MODELS, Team
-from studium.store.cache import AnswerShelf, Entry, ShelfLimits
+from studium.store.cache import AnswerShelf, Entry
 
 log = logging.getLogger(__name__)
 
@@ -347,11 +347,6 @@ def state_of(
         "similarity": settings.similarity,
         "kept": shelf.figures(now, api_key_name),
     }
-
-
-def shelf_limits(settings: CacheConfig) -> ShelfLimits:
-    """Return how long and how much may be kept."""
-    return ShelfLimits(settings.expiry_s, settings.max_size_bytes, settings.max_entries)
 
 
 def _may_be_asked(query: Query, team: Team, refiners: Refiners | None) -> list[Student]:

@@ -10,9 +10,10 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from studium.config.schema import StoreConfig
 from studium.domains.catalogue import all_domains
 from studium.domains.protocol import Domain
 from studium.errors import BadRequest, CallerError
@@ -60,15 +61,6 @@ class UnknownAnswer(CallerError):
     code = "unknown_answer"
 
 
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """What may be kept of answers, for how long (seconds), and how much in all."""
-
-    questions: bool = True
-    seconds: float = 30 * 86_400.0
-    most_bytes: int = 256 << 20
-
-
 class History:
     """What was graded, as experience. `embed` gives a question's embedding if that costs no load now, else nothing."""
 
@@ -76,13 +68,13 @@ class History:
         self,
         store: Store,
         students: Mapping[str, Student],
-        keeping: Keeping | None = None,
+        keeping: StoreConfig | None = None,
         *,
         embed: Embed | None = None,
     ) -> None:
         self._store = store
         self._students = dict(students)
-        self.keeping = keeping or Keeping()
+        self.keeping = keeping or StoreConfig()
         self._embed = embed
         self.models = {name: fingerprint(student) for name, student in students.items()}
         self._spoke = {(one.name, one.adapter): self.models[one.name] for one in students.values()}
@@ -92,7 +84,7 @@ class History:
         self.kinds = Kinds(
             map(_cluster, store.answers.kinds()),
             save=lambda one: self._moved.update({one.name: one}),
-            keep_words=self.keeping.questions,
+            keep_words=self.keeping.keep_questions,
         )
         self._save_moved()
         self._waiting: deque[_Answered] = deque(maxlen=MOST_WAITING)
@@ -198,8 +190,8 @@ class History:
 
     def tidy(self) -> None:
         """Remove answers that were kept long enough, and grades beyond what is kept of them."""
-        keep_s = self.keeping.seconds if self.keeping.questions else 0.0
-        self._store.answers.tidy(time.time() - keep_s, self.keeping.most_bytes)
+        keep_s = self.keeping.keep_answers_s if self.keeping.keep_questions else 0.0
+        self._store.answers.tidy(time.time() - keep_s, self.keeping.max_answers_bytes)
         self._store.grades.tidy()
         self._store.replies.tidy()
 
@@ -311,14 +303,14 @@ class History:
             self._store.replies.add(
                 repeated(query, answer, _domain(seen), at=at, models=self._models_of(answer))
             )
-        if self.keeping.questions and query.request_id:
+        if self.keeping.keep_questions and query.request_id:
             self._store.answers.keep(seen)
 
     def _find(self, feedback: Feedback) -> KeptAnswer:
         found = self._store.answers.find(feedback.request_id, feedback.api_key_name)
         if found is not None:
             return found
-        if not self.keeping.questions:
+        if not self.keeping.keep_questions:
             raise BadRequest(
                 "no questions are kept here, so there is no answer to give feedback on",
                 expected="a Studium with store.keep_questions: yes",
@@ -326,7 +318,7 @@ class History:
             )
         raise UnknownAnswer(
             f"there is no answer {feedback.request_id[:64]!r} of yours",
-            expected=f"the request_id of an answer you were given in the last {self.keeping.seconds / 86400:g} days",
+            expected=f"the request_id of an answer of the last {self.keeping.keep_answers_s / 86400:g} days",
             try_next='studium ask "..." --explain shows it; by HTTP it is the header x-studium-request-id',
         )
 
