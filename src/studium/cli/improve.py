@@ -73,28 +73,24 @@ def improve(
     given = settings(config, workspace)
     if resume is not None:
         _check_name(resume)
-        turns = [_turn(given, config, read(given.workspace / HOME / resume))]
+        turns = [carried_out(given, config, read(given.workspace / HOME / resume))]
     else:
         chosen = _role(given, role, on or [])
         domains, levels = tuple(dict.fromkeys(on or ())), _levels(on or [], level or [])
         wanted = Wanted(chosen, domains, minutes, problems, lora=lora, seed=seed or 1, levels=levels)
         if dry_run:
-            _plan(wanted, as_json=json)
+            plan(wanted, as_json=json)
             return
         turns: list[Improvement] = []
         until = time.monotonic() + minutes * 60
         while True:
             began = time.monotonic()
             turn = begin(given.workspace, _fresh(wanted, given, seed, (until - began) / 60))
-            turns.append(_turn(given, config, turn))
+            turns.append(carried_out(given, config, turn))
             took = time.monotonic() - began
             if once or turns[-1].ending is not Ending.PROMOTED or until - time.monotonic() < took:
                 break
-    if json:
-        write_json([_data(one) for one in turns] if len(turns) > 1 else _data(turns[-1]))
-    else:
-        for one in turns:
-            _show(one)
+    tell(turns, as_json=json)
     raise typer.Exit(EXIT[turns[-1].ending or Ending.STOPPED])
 
 
@@ -251,7 +247,8 @@ def _fresh(wanted: "Wanted", config: "Config", seed: int | None, minutes: float)
     return replace(wanted, minutes=minutes, seed=max(taken, default=0) + 1 if seed is None else seed)
 
 
-def _turn(config: "Config", config_file: str | None, improvement: "Improvement") -> "Improvement":
+def carried_out(config: "Config", config_file: str | None, improvement: "Improvement") -> "Improvement":
+    """Carry an improvement out, or go on with it, unless it has ended; return it. Tells what it does on stderr."""
     from studium.manage.improve.commands import Commands
     from studium.manage.improve.folder import at_work
     from studium.manage.improve.loop import Loop
@@ -286,7 +283,8 @@ def _check_name(name: str) -> None:
     check_name("improvement", name)
 
 
-def _plan(wanted: "Wanted", *, as_json: bool) -> None:
+def plan(wanted: "Wanted", *, as_json: bool) -> None:
+    """Tell what an improvement would do."""
     from dataclasses import asdict
 
     from studium.manage.improve.loop import STEPS
@@ -298,6 +296,15 @@ def _plan(wanted: "Wanted", *, as_json: bool) -> None:
     write(f"{wanted.role}: {what}, within {wanted.minutes:g} minutes\n")
     for step, about in STEPS.items():
         write(f"  {step:10} {about}\n")
+
+
+def tell(turns: list["Improvement"], *, as_json: bool) -> None:
+    """Tell what became of improvements."""
+    if as_json:
+        write_json([_data(one) for one in turns] if len(turns) > 1 else _data(turns[-1]))
+        return
+    for one in turns:
+        _show(one)
 
 
 def _data(one: "Improvement") -> Json:

@@ -104,9 +104,11 @@ class Loop:
             self._say(
                 f"measuring {role}: {MEASURED_PROBLEMS} fresh problems of each of {len(domains)} domains"
             )
-            return {"figures": self._figures(role, tuple(domains))}
+            return {"figures": self._figures(role, tuple(domains)), "model": self._model}
 
-        scores = scores_of(self._once("measure", measure)["figures"])
+        found = self._once("measure", measure)
+        self._model = found.get("model", self._model)  # who serves may have changed since
+        scores = scores_of(found["figures"])
         choice = weakest(scores, wanted)
         if choice is None:
             raise Ends(Ending.NOTHING_WEAK, why_none(scores)) if scores else Ends(Ending.NOT_MEASURED)
