@@ -79,6 +79,7 @@ def test_rows_stay_the_registry_is_sound_and_the_way_back_to_it_is_refused(
     assert clean(registry) == ["first"]
     assert registry.removed() == {first.id} and len(registry.adapters()) == 2 and registry.verify() == []
     assert registry.history()[-1].action is Action.REMOVE
+    assert registry.state({"sprout": "sprout"})[0].back == ()
     with registry.lease("me") as token:
         with pytest.raises(BadRequest, match="first, which served before, was removed"):
             registry.rollback("sprout", actor="me", token=token)

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import takewhile
 
 from studium.errors import BadRequest
 from studium.records.adapters import OWN_STUDENT, Adapter, Phase, Route, RouteChange
+from studium.registry.cleaning import removed
 from studium.registry.routes import OWN, predecessors
 
 
@@ -13,8 +15,8 @@ from studium.registry.routes import OWN, predecessors
 class Standing:
     """A role as it stands. `student` holds it by the roster, "" where the roster has no such role any more.
 
-    `champion` and `challenger` are names, "" for no challenger; `back` are those a rollback leads to, the nearest
-    first. `changed_at` is None where the route was never changed.
+    `champion` and `challenger` are names, "" for no challenger; `back` are those rollbacks lead to, the nearest
+    first, until one that was removed. `changed_at` is None where the route was never changed.
     """
 
     role: str
@@ -38,7 +40,12 @@ def standings(
 ) -> list[Standing]:
     """Return every role as it stands: `roles` are the roster's (role to student), then those only history knows."""
     names = {one.id: one.name for one in adapters}
+    gone = removed(changes)
     found: list[Standing] = []
+
+    def there(adapter_id: str) -> bool:
+        return adapter_id not in gone
+
     for role in sorted({*roles, *routes}):
         route = routes.get(role, Route(role))
         own = [one for one in changes if one.role == role]
@@ -54,7 +61,7 @@ def standings(
                 share=route.share,
                 changed_at=own[-1].at if own else None,
                 change=route.number,
-                back=tuple(name_of(one, names) for one in reversed(predecessors(own))),
+                back=tuple(name_of(one, names) for one in takewhile(there, reversed(predecessors(own)))),
             )
         )
     return found
