@@ -5,26 +5,23 @@ withdrawn, their generation stopped and their place given back.
 """
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from studium.domains.answers import abstains
-from studium.errors import EngineDied, EngineTimeout, SpendingLimit, StudiumBug, StudiumError
-from studium.fleet import Coming, Fleet, tokens_at_most
+from studium.errors import EngineDied, EngineTimeout, SpendingLimit, StudiumError
+from studium.fleet import Coming, Fleet
 from studium.fleet.purse import Bill
 from studium.records.answers import Delta, Fate, MemberReply, Part, Progress
-from studium.records.messages import Ask, Reply
+from studium.records.messages import Ask, Piece, Reply
 from studium.records.models import Student
 from studium.records.scheduling import Priority
 from studium.serve.calls import Batch, Call, Extract, Strategy, Verdict
+from studium.serve.hearing import Heard, hear
 from studium.serve.team.breakers import Breakers, counts, is_loss
-
-log = logging.getLogger(__name__)
 
 # A worker that is gone is started anew rather than replaced, where that takes no longer.
 SOON_S = 1.0
@@ -43,15 +40,6 @@ class Round:
 
 # What happens while a batch is out: words to pass on, or the reply to the call of that number.
 _Event = Delta | tuple[int, MemberReply]
-
-
-class _Heard(NamedTuple):
-    """What came of letting a student speak: a reply, or an error and what it had said until then."""
-
-    reply: Reply | None
-    error: StudiumError | None
-    said: str
-    seated: bool = True
 
 
 class Driver:
@@ -169,7 +157,7 @@ class Driver:
     async def _make_call(self, call: Call, live: "asyncio.Queue[_Event] | None" = None) -> MemberReply:
         """Have a call answered: by its student, or where that is lost by those who stand in for it, in their order."""
         began, line = time.monotonic(), (call.student, *self._stand_ins(call.student))
-        tried: list[tuple[Call, _Heard]] = []
+        tried: list[tuple[Call, Heard]] = []
         for number, student in enumerate(line):
             if not self._breakers.admits(student.model.name):
                 continue
@@ -177,7 +165,7 @@ class Driver:
             heard = await self._try(one, live, spare=line[number + 1 :])
             tried.append((one, heard))
             passed_on = live is not None and heard.said
-            lost = heard.error is not None and is_loss(heard.error, seated=heard.seated)
+            lost = heard.error is not None and is_loss(heard.error, seated=heard.seated is not None)
             if not lost or passed_on or self._limit_s(call) <= 0:
                 break
         if not tried:  # all are held back: better asked than refused
@@ -187,12 +175,12 @@ class Driver:
         if heard.reply is not None:
             return self._read(one, heard.reply, seconds)
         one, heard = tried[0]  # what began it tells most
-        error = heard.error or StudiumBug(f"{one.student.name} ended without a reply")
-        return self._failed(one, error, heard.said, seconds)
+        assert heard.error is not None, "who gave no reply gave an error"
+        return self._failed(one, heard.error, heard.said, seconds)
 
     async def _try(
         self, call: Call, live: "asyncio.Queue[_Event] | None", *, spare: Sequence[Student]
-    ) -> "_Heard":
+    ) -> Heard:
         """Let a student speak, and once more where its process was gone before it said anything: it is loaded anew.
 
         Where that would take long, and somebody who stands in for it is in memory, they are asked instead.
@@ -207,48 +195,28 @@ class Driver:
                 heard = await self._hear(call, live)
         if heard.reply is not None:
             self._breakers.replied(model)
-        elif heard.error is not None and counts(heard.error, seated=heard.seated):
+        elif heard.error is not None and counts(heard.error, seated=heard.seated is not None):
             self._breakers.failed(model, heard.error, began)
         return heard
 
-    async def _hear(self, call: Call, live: "asyncio.Queue[_Event] | None") -> "_Heard":
-        """Let a student speak once, within its limit and the question's; never raises what went wrong."""
-        student, ask = call.student, call.ask or self._ask
-        said: list[str] = []
-        reply: Reply | None = None
-        error: StudiumError | None = None
-        seated = False
+    async def _hear(self, call: Call, live: "asyncio.Queue[_Event] | None") -> Heard:
+        """Let a student speak once, within its limit and the question's."""
         limit_s = self._limit_s(call)
-        try:
-            seat_wanted = self._fleet.seat(
-                student,
-                timeout_s=limit_s,
-                priority=Priority.INTERACTIVE,
-                least_context_tokens=tokens_at_most(student, ask),
-                bill=self._bill,
-            )
-            async with asyncio.timeout(limit_s), seat_wanted as seat:
-                seated = True
-                async with aclosing(seat.generate(ask)) as pieces:
-                    async for piece in pieces:
-                        if isinstance(piece, Reply):
-                            reply = piece
-                            continue
-                        said.append(piece.text)
-                        if live is not None:
-                            live.put_nowait(Delta(piece.text, piece.logprobs))
-        except TimeoutError:
-            error = EngineTimeout(
-                f"{student.name} gave no whole answer within {limit_s:.0f} s",
-                expected="an answer within the limit",
-                try_next="choose a higher complexity, or raise the limits under `ensemble`",
-            )
-        except StudiumError as caught:
-            error = caught
-        except Exception as caught:  # ours: the question must not wait for ever for this student
-            log.exception("asking %s went wrong", student.name)
-            error = StudiumBug(f"asking {student.name} went wrong: {type(caught).__name__}: {caught}")
-        return _Heard(reply, error, "".join(said), seated)
+
+        def pass_on(piece: Piece) -> None:
+            if live is not None:
+                live.put_nowait(Delta(piece.text, piece.logprobs))
+
+        return await hear(
+            self._fleet,
+            call.student,
+            call.ask or self._ask,
+            priority=Priority.INTERACTIVE,
+            whole_s=limit_s,
+            seat_s=limit_s,
+            bill=self._bill,
+            on_piece=pass_on,
+        )
 
     def _limit_s(self, call: Call) -> float:
         """Return how long a call may take; refining begins when the question's own time may be up."""

@@ -26,9 +26,9 @@ def report(answer: Answer, *, request_id: str, explain: bool = False, ignored: S
         "cost_usd": answer.cost_usd,
         "flags": list(answer.flags),
         "members": [_member(member, explain) for member in answer.members],
-        "moves": [_move(move) for move in answer.moves],
+        "moves": [_fields(move) for move in answer.moves],
         "question_kind": answer.kind,
-        "decision": _decision(answer.decision) if answer.decision else None,
+        "decision": answer.decision and _decision(answer.decision),
         "notes": dict(answer.notes),
     }
     if ignored:
@@ -89,32 +89,10 @@ def _member(member: MemberReply, explain: bool) -> Json:
     return body
 
 
+def _fields(record: Considered | Decision | MemoryMove) -> Json:
+    """Return a record's fields; on the path of every request, where `dataclasses.asdict` copies too much."""
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
 def _decision(decision: Decision) -> Json:
-    return {
-        "strategy": decision.strategy,
-        "complexity": decision.complexity.value,
-        "reason": decision.reason,
-        "considered": [_considered(one) for one in decision.considered],
-    }
-
-
-def _considered(one: Considered) -> Json:
-    return {
-        "strategy": one.strategy,
-        "value": one.value,
-        "why": one.why,
-        "accuracy": one.accuracy,
-        "seconds": one.seconds,
-        "cost_usd": one.cost_usd,
-        "by_form": one.by_form,
-    }
-
-
-def _move(move: MemoryMove) -> Json:
-    return {
-        "kind": move.kind.value,
-        "model": move.model,
-        "seconds": move.seconds,
-        "bytes": move.bytes,
-        "reason": move.reason,
-    }
+    return _fields(decision) | {"considered": [_fields(one) for one in decision.considered]}

@@ -7,12 +7,11 @@ judge, the oracle's own doubt. Whoever spoke last is believed only where it was 
 
 import re
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from studium.domains.answers import abstains
 from studium.records.answers import AnswerStatus, Fate, MemberReply, Part
-from studium.records.examples import Claim
 from studium.records.messages import Ask, Message
 from studium.records.models import Student
 from studium.serve.calls import Batch, Brief, Call, Strategy, Verdict
@@ -164,7 +163,7 @@ def _platinum(
         "draft_by": verdict.winner.student if verdict.winner else "",
         "agrees_with_draft": answer is not None and drafted is not None and brief.same(answer, drafted),
         "score": brief.check(brief.question, best.text) if brief.check is not None else None,
-        "claims": [_claim(one) for one in provenance(_said(best), drafts)],
+        "claims": [asdict(one) for one in provenance(_said(best), drafts)],
     }
     return replace(
         verdict,
@@ -208,13 +207,3 @@ def _said(reply: MemberReply) -> Said:
 
 def _usable(reply: MemberReply) -> bool:
     return reply.fate in (Fate.ANSWERED, Fate.UNREADABLE) and bool(reply.text.strip())
-
-
-def _claim(claim: Claim) -> dict[str, Any]:
-    return {
-        "text": claim.text,
-        "said_by": claim.said_by,
-        "changed_by": list(claim.changed_by),
-        "cost_usd": claim.cost_usd,
-        "seconds": claim.seconds,
-    }

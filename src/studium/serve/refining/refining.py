@@ -79,9 +79,7 @@ def example_of(query: Query, answer: Answer, team: Team, terms_of: TermsOf) -> E
         text=answer.text,
         draft_by=refinement["draft_by"] or (first.student if first else ""),
         refined_by=answer.chosen_model,
-        claims=tuple(
-            Claim(**{**one, "changed_by": tuple(one["changed_by"])}) for one in refinement["claims"]
-        ),
+        claims=tuple(Claim(**one) for one in refinement["claims"]),
         members=[
             {
                 "student": member.student,

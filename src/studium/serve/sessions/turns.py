@@ -13,9 +13,11 @@ from studium.fleet import Coming, Fleet
 from studium.hardware import snapshot
 from studium.records.messages import Finish
 from studium.records.models import Student
+from studium.records.runs import StudentRun
 from studium.records.scheduling import Priority
 from studium.records.sessions import SessionRun, Skip, Turn
-from studium.serve.sessions.asking import Heard, Limits, hear
+from studium.serve.hearing import Heard
+from studium.serve.sessions.asking import Limits, ask_once, asked_at, run_of
 from studium.serve.sessions.folder import SessionFolder
 from studium.serve.sessions.learn import Trial
 from studium.serve.sessions.ledger import Ledger
@@ -94,14 +96,14 @@ class Desk:
         limits = Limits(seat_s, turn.timeout_s, remaining_s, turn.max_tokens)
         speaker = self._live.speaking[turn.student] = Speaker(student.model.name, time.time())
         try:
-            heard = await hear(
+            heard = await ask_once(
                 self._fleet,
                 student,
                 assignment.prompt,
                 limits,
                 session=self._folder.name,
                 on_seat=lambda: setattr(speaker, "seated", time.time()),
-                on_piece=lambda: setattr(speaker, "pieces", speaker.pieces + 1),
+                on_piece=lambda piece: setattr(speaker, "pieces", speaker.pieces + bool(piece.text)),
             )
         finally:
             del self._live.speaking[turn.student]
@@ -110,21 +112,23 @@ class Desk:
         if isinstance(heard.error, SpendingLimit):
             return Skip(turn.student, heard.error.happened)
         async with self._recording:
-            run = await self._judged(turn, cycle, assignment, heard)
+            run = await self._judged(turn, run_of(heard, student, cycle), assignment, heard)
             await asyncio.to_thread(self._ledger.record, run)
             self._remember(run)
             await asyncio.to_thread(project_run, self._folder, self._topic.prefix, run)
         self._report(student, run, heard)
         return None
 
-    async def _judged(self, turn: Turn, cycle: int, assignment: Assignment, heard: Heard) -> SessionRun:
-        reply = heard.reply
+    async def _judged(
+        self, turn: Turn, measured: StudentRun, assignment: Assignment, heard: Heard
+    ) -> SessionRun:
+        reply, seated = heard.reply, heard.seated or heard.ended
         run = SessionRun(
-            run=replace(heard.run, cycle=cycle),
-            asked_at=heard.asked_at,
+            run=measured,
+            asked_at=asked_at(heard),
             priority=Priority.SESSION.name.lower(),
-            queue_seconds=heard.queue_seconds,
-            run_seconds=heard.run_seconds,
+            queue_seconds=max(0.0, seated - heard.began - heard.load_seconds),
+            run_seconds=heard.ended - seated,
             max_tokens=turn.max_tokens,
             subject=_clean(assignment.subject),
             prompt=_clean(assignment.prompt),
