@@ -17,10 +17,13 @@ from urllib.parse import urlsplit
 import pytest
 from tests.web.test_adapters_api import served
 from tests.web.test_train_api import RECIPE, server, until
+from typer.testing import CliRunner
 
+from studium.cli.train import app
 from studium.cli.train_at import LONGEST_WATCH_S, progress, train_there, watch
 from studium.errors import OperatorError, StudiumError
 from studium.manage.box import Box
+from studium.records.jobs import Job
 from studium.train.recipe_file import read_told
 
 KEY = "a-long-enough-key"
@@ -94,6 +97,11 @@ async def test_what_cannot_be_carried_out_there_is_refused_before_it_begins(tmp_
             await trained()
         assert studium.store.jobs.jobs() == [] and not (tmp_path / "there" / "runs").exists() and said == []
         assert [one.suffix for one in (tmp_path / "there" / "datasets").iterdir()] == [".jsonl"]
+        studium.store.jobs.add(Job("train-ours", "train", "ours", {}))
+        stopped = await asyncio.to_thread(
+            CliRunner().invoke, app, ["stop", "ours", "--at", str(client._base_url)]
+        )
+        assert stopped.exit_code == 0 and studium.store.jobs.jobs()[0].halt
 
 
 class Wire:
@@ -186,8 +194,7 @@ def files(folder: Path, name: str) -> dict[str, bytes]:
 def test_a_recipe_is_carried_out_elsewhere_and_its_run_comes_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Left by Ctrl-C, stopped, taken up, cut and killed while fetching: the same weights."""
-    pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
+    """Left by Ctrl-C, taken up, cut and killed while fetching: the same weights."""
     near, far = tmp_path / "near", tmp_path / "far"
     near.mkdir()
     far.mkdir()
@@ -199,7 +206,7 @@ def test_a_recipe_is_carried_out_elsewhere_and_its_run_comes_home(
     ]
     (near / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     (near / "recipe.json").write_text(
-        json.dumps(RECIPE | {"name": "ours", "steps": 200, "data": [{"file": "rows.jsonl"}]})
+        json.dumps(RECIPE | {"name": "ours", "steps": 120, "data": [{"file": "rows.jsonl"}]})
     )
     train = ("train", "sft", "--config", "recipe.json")
     monkeypatch.setenv("BOX_KEYS", KEY)
@@ -212,8 +219,6 @@ def test_a_recipe_is_carried_out_elsewhere_and_its_run_comes_home(
         watching.send_signal(signal.SIGINT)
         status, told = said(watching)
         assert status == 130 and f"studium train stop ours --at {line.url}" in told
-        status, told = said(here(near, "train", "stop", "ours", "--at", line.url))
-        assert status in (0, 4), told  # 4: on a quick machine it is done by now
 
         fetching = here(near, *at)
         line.on_cut = lambda: None if line.cuts else fetching.kill()
