@@ -16,6 +16,7 @@ from studium.errors import ConfigurationError
 from studium.hardware import read_memory
 from studium.train.config import Optimiser, Recipe
 from studium.train.run_folder import TRAINED_AT, RunFolder
+from studium.train.unsloth_bridge import wanted
 
 if TYPE_CHECKING:
     from studium.train.recipe_file import Told
@@ -84,7 +85,7 @@ class Load(NamedTuple):
 class Precision(NamedTuple):
     """Bytes of a weight and of an activation; with `checkpointing` blocks are computed twice rather than kept.
 
-    `fused_loss`: logits are made and used in pieces (Liger, chunked), never whole.
+    `fused_loss`: logits are made and used in pieces (TRL's head), never whole.
     """
 
     weight_bytes: int = 4
@@ -192,11 +193,12 @@ def precision_of(recipe: Recipe) -> Precision:
     compute: Any = getattr(recipe, "compute", None)
     if compute is None:
         return Precision()
-    # Weights stay in 32 bits: `bf16` computes in 16.
+    # Weights stay in 32 bits: `bf16` computes in 16. Unsloth holds them in 16 then.
     return Precision(
+        weight_bytes=2 if compute.unsloth and compute.bf16 else 4,
         activation_bytes=2 if compute.bf16 else 4,
         checkpointing=compute.gradient_checkpointing,
-        fused_loss=compute.liger,
+        fused_loss=getattr(recipe, "learn", "text") == "text",
     )
 
 
@@ -320,6 +322,7 @@ class Forecast:
     seconds: float | None
     available_bytes: int
     runs: int = 0
+    not_counted: str = ""
 
     def data(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -334,6 +337,7 @@ class Forecast:
             "steps": self.steps,
             "seconds": self.seconds,
             "measured_runs": self.runs,
+            "not_counted": self.not_counted,
         }
 
     def lines(self) -> Iterator[str]:
@@ -345,6 +349,8 @@ class Forecast:
             parts = ((name, value) for name, value in asdict(self.memory).items() if value)
             told = ", ".join(f"{name} {_size(value)}" for name, value in parts)
             yield f"memory: about {_size(self.memory_bytes)} ({told}); {_size(self.available_bytes)} is free"
+            if self.not_counted:
+                yield f"memory: not counted: {self.not_counted}"
         steps = "steps unknown" if self.steps is None else f"{self.steps:,} steps"
         if self.seconds is None:
             yield f"time: unknown before the first measured run of this model and stage; {steps}"
@@ -369,6 +375,7 @@ def foresee(told: "Told", runs: Sequence[RunFolder], shape_from: str) -> Forecas
         seconds=seconds_for(known, recipe, steps) if known and steps is not None else None,
         available_bytes=read_memory().available,
         runs=known.runs if known else 0,
+        not_counted="what Unsloth's kernels save; it should take less" if wanted(recipe) else "",
     )
 
 

@@ -12,10 +12,11 @@ from studium.train.export import write_adapter
 from studium.train.learner import Learner
 from studium.train.models import load, serves_as_gguf
 from studium.train.rl.running import validation_problems
-from studium.train.row_stage import RowStage, encoded_rows
+from studium.train.row_stage import Loss, RowStage, Share, encoded_rows
 from studium.train.rows import Row
 from studium.train.run_folder import RunFolder
 from studium.train.trl_bridge import GivenRecipe, OldRows
+from studium.train.unsloth_bridge import begin, load_fast
 
 ADAPTER, ADAPTER_GGUF = "adapter", "adapter.gguf"
 
@@ -27,7 +28,9 @@ class Outset:
         self.options = options
         self.told = told or options
         self.steps = steps
-        self.loaded = load(options.model, four_bit=options.lora.four_bit)
+        begin(options)
+        fast = options.compute.unsloth
+        self.loaded = load_fast(options) if fast else load(options.model, four_bit=options.lora.four_bit)
         self.learner = Learner(self.loaded, options.optimiser, options.lora, steps=steps, seed=options.seed)
         self.validation = validation_problems(options.validation, options)
         kept = rows_of([one for one in options.validation.data if one.file])
@@ -45,20 +48,36 @@ class Outset:
 def carry_out_given(
     name: str,
     outset: Outset,
-    stage: RowStage[Any],
+    loss: Loss[Any],
+    fresh: Sequence[Any],
+    share: Share,
     rows: Sequence[Row],
+    old_rows: Sequence[Row],
     folder: RunFolder,
     say: Callable[[str], None],
 ) -> Checkpoint:
-    """Drive the stage to its end and keep what came of it; blocks."""
+    """Drive a stage of this loss to its end and keep what came of it; blocks. `rows` are what `fresh` was made of."""
+    options = outset.options
+    stage = RowStage(
+        options,
+        outset.learner,
+        loss,
+        fresh,
+        encoded_rows(outset.loaded.tokenizer, old_rows, options.max_tokens),
+        share,
+        steps=outset.steps,
+        validation=outset.validation,
+        thinks=options.thinks,
+        held_out_loss=outset.held_out_loss,
+    )
     return carry_out(
         name,
         outset.told,
         folder,
-        rows,
+        [*rows, *old_rows],
         steps=outset.steps,
         learner=outset.learner,
-        drive=lambda course: drive(stage, course, outset.options),
+        drive=lambda course: drive(stage, course, options),
         say=say,
         finish=lambda: _keep_adapter(outset.learner, folder.path / ADAPTER),
     )

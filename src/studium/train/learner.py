@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from studium.train.unsloth_bridge import Fast
+
 _FLOOR = 0.1
 
 
@@ -27,7 +29,7 @@ class Learner:
 
         torch.manual_seed(seed)
         self.loaded = loaded
-        self.model: Any = with_lora(loaded.model, lora) if lora.rank else loaded.model
+        self.model: Any = with_lora(loaded.model, lora, loaded.unsloth) if lora.rank else loaded.model
         self.model.train()
         self._settings = optimiser
         self._steps = steps
@@ -101,13 +103,13 @@ class Learner:
 
     def merged(self) -> Loaded:
         """Return the model as it serves: an adapter merged into its base, for good."""
-        if getattr(self.model, "is_loaded_in_4bit", False):
+        if self.loaded.unsloth or getattr(self.model, "is_loaded_in_4bit", False):
             return self.loaded._replace(model=_merged_in_full(self.model, self.loaded.reference).eval())
         model = self.model.merge_and_unload() if hasattr(self.model, "merge_and_unload") else self.model
         return self.loaded._replace(model=model.eval())
 
 
-def with_lora(model: "PreTrainedModel", lora: Lora) -> Any:
+def with_lora(model: "PreTrainedModel", lora: Lora, unsloth: "Fast | None" = None) -> Any:
     """Return the model with an untrained low-rank adapter, whose weights alone are trained."""
     from peft import LoraConfig, get_peft_model
 
@@ -118,6 +120,8 @@ def with_lora(model: "PreTrainedModel", lora: Lora) -> Any:
             expected=f"names of its linear layers, such as {', '.join(sorted(k for k in known if '_proj' in k))}",
             try_next="correct lora.targets",
         )
+    if unsloth:
+        return unsloth.adapted(model, lora)
     settings = LoraConfig(
         r=lora.rank, lora_alpha=int(lora.alpha), lora_dropout=lora.dropout, target_modules=list(lora.targets)
     )
@@ -125,13 +129,13 @@ def with_lora(model: "PreTrainedModel", lora: Lora) -> Any:
 
 
 def _merged_in_full(model: Any, reference: str) -> Any:
-    """Return an adapter's base in full precision with the adapter merged: 4 bits would round it away (peft#2105)."""
+    """Return an adapter merged into its base, loaded anew in full precision: 4 bits would round it away (peft#2105)."""
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     settings, adapter = model.peft_config["default"], get_peft_model_state_dict(model)
-    # Loaded anew: on a processor bitsandbytes packs weights when the first reply is drawn, which loses some of them.
-    base: Any = load(reference, four_bit=True).model
-    whole: Any = get_peft_model(base.dequantize(), settings)
+    four_bit = getattr(model, "is_loaded_in_4bit", False)
+    base: Any = load(reference, four_bit=four_bit).model
+    whole: Any = get_peft_model(base.dequantize() if four_bit else base, settings)
     set_peft_model_state_dict(whole, adapter)
     return whole.merge_and_unload()
 

@@ -7,6 +7,8 @@ Studium's tokenizer: any engine can serve it, and `studium eval run --model` tak
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+    from studium.train.unsloth_bridge import Fast
+
 EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
 GGUF_NAME = "model.gguf"
 
@@ -25,7 +29,7 @@ GGUF_NAME = "model.gguf"
 class Loaded(NamedTuple):
     """A model in memory with its tokenizer; `licence` as declared by its card, "" where nobody declared one.
 
-    `reference` is what it was loaded by, where it has to be loaded again.
+    `reference` is what it was loaded by, where it has to be loaded again; `unsloth` is there where Unsloth loaded it.
     """
 
     model: "PreTrainedModel"
@@ -33,6 +37,7 @@ class Loaded(NamedTuple):
     name: str
     licence: str = ""
     reference: str = ""
+    unsloth: "Fast | None" = None
 
 
 def load(reference: str, *, four_bit: bool = False) -> Loaded:
@@ -49,7 +54,7 @@ def load(reference: str, *, four_bit: bool = False) -> Loaded:
     if path.suffix == ".gguf" and path.exists():
         return Loaded(read_gguf(path), wrapped(student_tokenizer()), path.stem)
     if (path / "config.json").exists() or (not path.exists() and reference.count("/") == 1):
-        return _pretrained(reference if not path.exists() else str(path))
+        return pretrained(reference if not path.exists() else str(path))
     students = sorted(one.stem for one in EMBEDDED.glob("*.gguf"))
     raise ConfigurationError(
         f"there is no model {reference!r} to train",
@@ -173,12 +178,7 @@ def _in_four_bits(reference: str) -> Loaded:
             expected="bitsandbytes 0.50 or newer",
             try_next="pip install bitsandbytes, or leave lora.four_bit out",
         ) from error
-    if not (Path(reference).expanduser() / "config.json").exists() and reference.count("/") != 1:
-        raise ConfigurationError(
-            f"{reference!r} cannot be loaded in 4 bits",
-            expected="a Hugging Face folder, or a name on a hub; embedded students are small enough as they are",
-            try_next="leave lora.four_bit out",
-        )
+    hub_or_folder(reference, "in 4 bits", "leave lora.four_bit out")
     import torch
     from peft import prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig
@@ -189,17 +189,38 @@ def _in_four_bits(reference: str) -> Loaded:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
     )
-    loaded = _pretrained(reference, quantization_config=settings)
-    ready = prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
-    return loaded._replace(model=ready, reference=reference)
+    loaded = pretrained(reference, quantization_config=settings)
+    module: Any
+    for module in loaded.model.modules():
+        # Else bitsandbytes 0.50 repacks weights when a reply is drawn on a processor: gradients are wrong from then on.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return loaded._replace(
+        model=prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
+    )
 
 
-def _pretrained(reference: str, **settings: Any) -> Loaded:
+def hub_or_folder(reference: str, how: str, try_next: str) -> None:
+    """Raise ConfigurationError for what only Studium can load: a GGUF file, an embedded student."""
+    if not (Path(reference).expanduser() / "config.json").exists() and reference.count("/") != 1:
+        raise ConfigurationError(
+            f"{reference!r} cannot be loaded {how}",
+            expected="a Hugging Face folder, or a name on a hub; embedded students are small enough as they are",
+            try_next=try_next,
+        )
+
+
+def pretrained(reference: str, make: Callable[[str], Any] | None = None, **settings: Any) -> Loaded:
+    """Load a Hugging Face folder or a hub's name, its model in 32 bits or by `make`.
+
+    Raises ConfigurationError where it cannot be loaded, or has no chat template or end token.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    make = make or partial(AutoModelForCausalLM.from_pretrained, dtype="float32", **settings)
     try:
         tokenizer = AutoTokenizer.from_pretrained(reference)
-        model = AutoModelForCausalLM.from_pretrained(reference, dtype="float32", **settings)
+        model = make(reference)
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"the model {reference!r} cannot be loaded: {str(error).splitlines()[0]}",
@@ -214,7 +235,7 @@ def _pretrained(reference: str, **settings: Any) -> Loaded:
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = next(iter(tokenizer.special_tokens_map.values()))
-    return Loaded(model.eval(), tokenizer, Path(reference).name, _licence(Path(reference)))
+    return Loaded(model.eval(), tokenizer, Path(reference).name, _licence(Path(reference)), reference)
 
 
 def _licence(folder: Path) -> str:

@@ -88,7 +88,8 @@ class RowStage(Generic[Fresh]):
         self._old = Passes(old, recipe.seed + 1)
         self._validation = validation
         tokenizer = learner.loaded.tokenizer
-        sampler = ModelSampler(learner.model, tokenizer)
+        unsloth = learner.loaded.unsloth
+        sampler = (unsloth.sampler if unsloth else ModelSampler)(learner.model, tokenizer)
         self._solver = Solver(sampler, tokenizer, recipe.max_tokens, thinks)
 
     def step(self, number: int, allow: Callable[[Mapping[str, float]], bool]) -> StepDone:

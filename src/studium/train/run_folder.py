@@ -41,7 +41,7 @@ from studium.train.config import Recipe
 TRAINED_AT = "trained_at"
 """In recipe.json of a run that another Studium carried out: its address."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_LIBRARIES = ("studium", "torch", "transformers", "trl", "peft", "tokenizers", "numpy")
+_LIBRARIES = ("studium", "torch", "transformers", "trl", "peft", "tokenizers", "numpy", "unsloth")
 
 
 class State(StrEnum):

@@ -1,17 +1,16 @@
-"""TRL's losses without its loop: a trainer of TRL is made for its collator and `compute_loss`, and `course` drives.
+"""TRL's losses without its loop: its collator and its head that gives log-probabilities (pairs: `preference_loss`).
 
 Why not `train()`: a step must be refusable before it changes weights, every row's loss is recorded by id, the share of
 old rows is exact, and one state file resumes every stage (docs/decisions/0019-trl.md). tests/train holds losses and
-weights to plain TRL. What a row cost is read off the log-probabilities that TRL's forward returns, by a hook, which
-also puts rows' weights on them.
+weights to plain TRL. What a row cost is read off the log-probabilities that TRL's forward returns.
 
 Axes: B rows, T targets (tokens but the first).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from tempfile import gettempdir
+from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 from studium.config.kinds import YesNo
@@ -19,7 +18,7 @@ from studium.errors import ConfigurationError
 from studium.train.config import Recipe
 from studium.train.learner import Learner
 from studium.train.row_stage import Told
-from studium.train.rows import IGNORED, Encoded
+from studium.train.rows import Encoded
 
 if TYPE_CHECKING:
     import torch
@@ -31,13 +30,15 @@ class Compute:
 
     `packing` lays the rows of a batch end to end instead of padding them (attention stays within a row): faster where
     attention kernels know of it, slower on a processor.
-    `gradient_checkpointing` computes forward twice and keeps less in memory. `liger` needs its kernels and a GPU.
+    `gradient_checkpointing` computes forward twice and keeps less in memory. `liger` needs its kernels and a GPU,
+    `unsloth` an environment of its own (`unsloth_bridge`), where weights are held in 16 bits with `bf16`.
     """
 
     packing: Annotated[bool, YesNo()] = False
     bf16: Annotated[bool, YesNo()] = False
     gradient_checkpointing: Annotated[bool, YesNo()] = False
     liger: Annotated[bool, YesNo()] = False
+    unsloth: Annotated[bool, YesNo()] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +49,43 @@ class GivenRecipe(Recipe):
     thinks: Annotated[bool, YesNo()] = False
 
 
-class Heard:
-    """What a model's forward said last: log-probabilities of the targets, (B, T), 0 where nothing is trained.
+class TokenCosts:
+    """What rows cost a model: the log-probabilities of their targets, (B, T), by TRL's collator and head.
 
-    `live_BT` are those with their graph. `weights_BT` are put on them before TRL sees them.
+    The head makes logits in pieces and never whole. Rows are padded on the right, or laid end to end with `packing`.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.live_BT: Any = None
-        self.weights_BT: Any = None
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        base.register_forward_hook(self._hear)
+    def __init__(self, learner: Learner, compute: Compute) -> None:
+        from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+        from trl.trainer.utils import add_fused_lm_head
 
-    @property
-    def logprobs_BT(self) -> Any:
-        return self.live_BT.detach()
+        self._model, self._compute = learner.model, compute
+        pad = int(learner.loaded.tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
+        self._collate: Any = DataCollatorForLanguageModeling(pad, padding_free=compute.packing)
+        base = without_adapter(learner.model)
+        if "fused_lm_head" not in signature(base.forward, follow_wrapped=False).parameters:
+            add_fused_lm_head(base)
 
-    def _hear(self, module: Any, given: Any, out: Any) -> None:
-        logprobs_BT = getattr(out, "log_probs", None)
-        if logprobs_BT is None or not logprobs_BT.requires_grad:
-            return  # an answer being drawn, or a reference
-        self.live_BT = logprobs_BT
-        if self.weights_BT is not None:
-            out.log_probs = logprobs_BT * self.weights_BT
+    def logprobs_BT(self, rows: Sequence[Encoded]) -> "torch.Tensor":
+        """Return them with their graph, 0 where nothing is trained."""
+        collated = self._collate([{"input_ids": list(row.ids), "labels": list(row.labels)} for row in rows])
+        inputs = on_device(self._model, collated)
+        with precision(self._model, self._compute):
+            return self._model(**inputs, use_cache=False, fused_lm_head=True).log_probs
 
 
 class OldRows:
     """The mean cross entropy of rows: of old ones beside another loss, of those kept from training as a measure."""
 
     def __init__(self, learner: Learner, recipe: GivenRecipe) -> None:
-        self._model, self._compute, self._batch = learner.model, recipe.compute, recipe.batch
-        self._pad = int(learner.loaded.tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
+        self._model, self._batch = learner.model, recipe.batch
+        self._costs = TokenCosts(learner, replace(recipe.compute, packing=False))
 
     def parts(self, rows: Sequence[Encoded], told: Told) -> "Iterator[torch.Tensor]":
         targets = sum(len(row.ids) - row.num_prompt for row in rows)
         for first in range(0, len(rows), self._batch):
             part = rows[first : first + self._batch]
-            loss = self._loss(part) / targets
+            loss = self._cost(part) / targets
             told.add(old_loss=float(loss.detach()) * targets / sum(len(r.ids) - r.num_prompt for r in part))
             yield loss
 
@@ -96,46 +97,13 @@ class OldRows:
         self._model.eval()
         with torch.no_grad():
             parts = [rows[at : at + self._batch] for at in range(0, len(rows), self._batch)]
-            total = sum(float(self._loss(part)) for part in parts)
+            total = sum(float(self._cost(part)) for part in parts)
         self._model.train(training)
         return total / sum(len(row.ids) - row.num_prompt for row in rows)
 
-    def _loss(self, rows: Sequence[Encoded]) -> "torch.Tensor":
+    def _cost(self, rows: Sequence[Encoded]) -> "torch.Tensor":
         """Return the sum of the cross entropy over the trained tokens of rows."""
-        import torch
-
-        most = max(len(row.ids) for row in rows)
-        device = self._model.device
-        ids_BS = torch.tensor(
-            [[*row.ids, *[self._pad] * (most - len(row.ids))] for row in rows], device=device
-        )
-        labels_BS = torch.tensor(
-            [[*row.labels, *[IGNORED] * (most - len(row.ids))] for row in rows], device=device
-        )
-        seen_BS = torch.tensor(
-            [[1] * len(row.ids) + [0] * (most - len(row.ids)) for row in rows], device=device
-        )
-        with precision(self._model, self._compute):
-            logits_BTV = self._model(input_ids=ids_BS, attention_mask=seen_BS, use_cache=False).logits[:, :-1]
-            return torch.nn.functional.cross_entropy(
-                logits_BTV.float().flatten(0, 1), labels_BS[:, 1:].flatten(), reduction="sum"
-            )
-
-
-def common_settings(recipe: GivenRecipe) -> dict[str, Any]:
-    """Return the settings every trainer of TRL is made with. Its defaults are for large models on GPUs."""
-    import torch
-
-    return {
-        "output_dir": gettempdir(),
-        "bf16": False,
-        checkpointing_setting(): recipe.compute.gradient_checkpointing,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "seed": recipe.seed,
-        "use_cpu": not torch.cuda.is_available(),
-    }
+        return -self._costs.logprobs_BT(rows).sum()
 
 
 def checkpointing_setting() -> str:
@@ -147,8 +115,12 @@ def checkpointing_setting() -> str:
 
 
 def prepare(model: Any, compute: Compute) -> None:
-    """Set a model up for how it is computed. Raises ConfigurationError where a library is not there."""
-    if compute.gradient_checkpointing:
+    """Put a model where it trains, set up for how it is computed. Raises ConfigurationError for a missing library."""
+    import torch
+
+    if torch.cuda.is_available() and not getattr(model, "is_loaded_in_4bit", False):
+        model.to("cuda")
+    if compute.gradient_checkpointing and not compute.unsloth:
         getattr(model, f"{checkpointing_setting()}_enable")()
     if compute.liger:
         try:
@@ -164,24 +136,17 @@ def prepare(model: Any, compute: Compute) -> None:
         _apply_liger_kernel_to_instance(model=model, fused_linear_cross_entropy=False)
 
 
+def on_device(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one.to(model.device) if hasattr(one, "to") else one for name, one in inputs.items()}
+
+
+def without_adapter(model: Any) -> Any:
+    """Return the model itself, under an adapter's view of it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def precision(model: Any, compute: Compute) -> "AbstractContextManager[Any]":
     """Return the context a forward pass runs in."""
     import torch
 
     return torch.autocast(model.device.type, torch.bfloat16) if compute.bf16 else nullcontext()
-
-
-def on_device(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one.to(model.device) if hasattr(one, "to") else one for name, one in inputs.items()}
-
-
-def dataset_of(examples: Sequence[Mapping[str, Any]]) -> Any:
-    from datasets import Dataset
-
-    return Dataset.from_list([dict(example) for example in examples])
-
-
-def drop_reference_adapter(model: Any) -> None:
-    """Take out the second adapter TRL adds: the reference is the base, which an untrained adapter does not change."""
-    if "ref" in getattr(model, "peft_config", {}):
-        model.delete_adapter("ref")

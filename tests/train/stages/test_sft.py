@@ -75,7 +75,7 @@ def gradients(options: sft.Options) -> tuple[float, dict]:
     """Return loss and gradients of the first step's rows, in the order of the data."""
     outset = Outset(options, 1)
     rows = encoded_rows(outset.loaded.tokenizer, rows_of(options.data), options.max_tokens)
-    loss = sft.SftLoss(outset.learner, options, rows[0])
+    loss = sft.SftLoss(outset.learner, options)
     parts = list(loss.parts(rows[:8], rows[8:10], Told()))
     for part in parts:
         part.backward()

@@ -21,6 +21,7 @@ from studium.train.preflight.findings import DRAWING, Finding, Inputs, bad, good
 from studium.train.preflight.gold import gold_of
 from studium.train.rows import Encoded, completion_ids, encode, prompt_ids
 from studium.train.run_folder import RunFolder
+from studium.train.unsloth_bridge import wanted
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 MOST_DRILLED_PARAMETERS = 3_000_000
 _DRILL_ROWS, _DRILL_STEPS = 8, 4
 _ROUNDING = 2e-3
+# What 16 or 4 bits may change in a loss: a wrong mask or position changes more.
+_SIXTEEN_BITS = 2e-2
 
 
 def packed(inputs: Inputs) -> Finding:
@@ -43,6 +46,47 @@ def packed(inputs: Inputs) -> Finding:
         says = f"four rows packed have a loss of {together:.5g}, apart {apart:.5g}: they see one another"
         return bad(name, says, try_next="compute.packing: no")
     return good(name, f"loss {apart:.5g} apart, {together:.5g} packed")
+
+
+def same_by_unsloth(inputs: Inputs) -> Finding:
+    """The model that Unsloth loads has the loss of the one transformers loads, on one padded batch, if it is used."""
+    name, recipe = "unsloth", inputs.told.recipe
+    if not wanted(recipe):
+        return good(name, "the model is loaded by transformers")
+    rows = [encode(inputs.tokenizer, row) for row in list(inputs.learned)[:4]]
+    if not rows:
+        return not_tried(name, "no row has a reply yet")
+    try:
+        plain, fast = losses_plain_and_fast(inputs, rows)
+    except StudiumError as error:
+        return bad(name, error.happened, try_next=error.try_next)
+    except Exception as error:  # whatever its kernels raise: nothing is trained then
+        return bad(name, f"Unsloth failed: {type(error).__name__}: {error}", try_next="compute.unsloth: no")
+    if not abs(plain - fast) <= _SIXTEEN_BITS * max(abs(plain), 1e-3):
+        says = f"four rows have a loss of {fast:.5g} by Unsloth, {plain:.5g} by transformers"
+        return bad(name, says, try_next="compute.unsloth: no, or other versions of both")
+    return good(name, f"loss {plain:.5g} by transformers, {fast:.5g} by Unsloth")
+
+
+def losses_plain_and_fast(inputs: Inputs, rows: Sequence[Encoded]) -> tuple[float, float]:
+    """Return the summed loss of rows by transformers' model, one by one, and by Unsloth's, as it will be trained.
+
+    The plain one goes first: Unsloth changes transformers' classes as it loads. Loads both, one after the other.
+    """
+    from studium.train.learner import Learner
+    from studium.train.models import load
+    from studium.train.trl_bridge import GivenRecipe, TokenCosts, prepare
+    from studium.train.unsloth_bridge import load_fast
+
+    recipe = inputs.told.recipe
+    assert isinstance(recipe, GivenRecipe)
+    plain = load(recipe.model, four_bit=True).model if recipe.lora.four_bit else inputs.model
+    apart, _ = losses_apart_and_packed(plain, rows)
+    del plain
+    # The untrained adapter changes nothing.
+    learner = Learner(load_fast(recipe), recipe.optimiser, recipe.lora, steps=1, seed=recipe.seed)
+    prepare(learner.model, recipe.compute)
+    return apart, -float(TokenCosts(learner, recipe.compute).logprobs_BT(rows).sum())
 
 
 def losses_apart_and_packed(model: Any, rows: Sequence[Encoded]) -> tuple[float, float]:

@@ -28,7 +28,6 @@ from studium.train.given import Outset, carry_out_given
 from studium.train.learner import Learner
 from studium.train.models import load
 from studium.train.row_stage import (
-    RowStage,
     Told,
     check_length,
     encoded_rows,
@@ -106,30 +105,17 @@ def _learn(
     by_text = options.learn == "text"
     share = (share_within if by_text else share_beside)(options, len(old_rows))
     outset = Outset(options, steps_of(options, len(traces), share), told=whole)
-    tokenizer = outset.loaded.tokenizer
-    old = encoded_rows(tokenizer, old_rows, options.max_tokens)
     loss: Any
     fresh: Sequence[Any]
     if by_text:
+        tokenizer = outset.loaded.tokenizer
         fresh = encoded_rows(tokenizer, [one.row for one in traces], options.max_tokens)
-        loss = SftLoss(outset.learner, options, fresh[0])
+        loss = SftLoss(outset.learner, options)
     else:
         fresh = [_encoded(outset, trace) for trace in traces]
         loss = KlLoss(outset.learner, options, share=options.replay.share)
-    stage = RowStage(
-        options,
-        outset.learner,
-        loss,
-        fresh,
-        old,
-        share,
-        steps=outset.steps,
-        validation=outset.validation,
-        thinks=options.thinks,
-        held_out_loss=outset.held_out_loss,
-    )
     # The prompts name the data: traces follow from them, teacher and seed.
-    return carry_out_given("distil", outset, stage, [*prompts, *old_rows], folder, say)
+    return carry_out_given("distil", outset, loss, fresh, share, prompts, old_rows, folder, say)
 
 
 def _traces(

@@ -18,30 +18,13 @@ from studium.train.course import Checkpoint, RowLoss
 from studium.train.data import rows_of
 from studium.train.given import Outset, carry_out_given
 from studium.train.learner import Learner
+from studium.train.preference_loss import PreferenceLoss
 from studium.train.preferences.lint import lint_pairs, refuse_gross
 from studium.train.preferences.pairs import Pair, read_pairs
-from studium.train.row_stage import (
-    RowStage,
-    Told,
-    check_length,
-    encoded_rows,
-    needs_rows,
-    share_beside,
-    steps_of,
-)
-from studium.train.rows import Encoded, completion_ids, prompt_ids
+from studium.train.row_stage import Told, check_length, needs_rows, share_beside, steps_of
+from studium.train.rows import completion_ids, prompt_ids
 from studium.train.run_folder import RunFolder
-from studium.train.trl_bridge import (
-    GivenRecipe,
-    Heard,
-    OldRows,
-    common_settings,
-    dataset_of,
-    drop_reference_adapter,
-    on_device,
-    precision,
-    prepare,
-)
+from studium.train.trl_bridge import GivenRecipe, precision
 
 if TYPE_CHECKING:
     import torch
@@ -68,28 +51,10 @@ def run(options: Options, folder: RunFolder, say: Callable[[str], None]) -> Chec
     share = share_beside(options, len(old_rows))
     outset = Outset(options, steps_of(options, len(pairs), share))
     tokenizer = outset.loaded.tokenizer
-    loss = DpoLoss(
-        outset.learner,
-        options,
-        [encoded_pair(tokenizer, pair, options.max_tokens) for pair in pairs],
-        beta=options.beta,
-        sft=options.sft,
-        share=options.replay.share,
-    )
-    stage = RowStage(
-        options,
-        outset.learner,
-        loss,
-        loss.pairs,
-        encoded_rows(tokenizer, old_rows, options.max_tokens),
-        share,
-        steps=outset.steps,
-        validation=outset.validation,
-        thinks=options.thinks,
-        held_out_loss=outset.held_out_loss,
-    )
-    rows = [*(row for pair in pairs for row in pair.rows), *old_rows]
-    return carry_out_given("dpo", outset, stage, rows, folder, say)
+    encoded = [encoded_pair(tokenizer, pair, options.max_tokens) for pair in pairs]
+    loss = DpoLoss(outset.learner, options, encoded)
+    rows = [row for pair in pairs for row in pair.rows]
+    return carry_out_given("dpo", outset, loss, loss.pairs, share, rows, old_rows, folder, say)
 
 
 class EncodedPair(NamedTuple):
@@ -102,67 +67,33 @@ class EncodedPair(NamedTuple):
     reference: tuple[float, float] = (0.0, 0.0)
 
 
-class DpoLoss:
+class DpoLoss(PreferenceLoss[EncodedPair]):
     """Direct preference optimisation (arXiv 2305.18290, eq. 7) by TRL; `sft` times the chosen's NLL is added.
 
     The reference is the model the run began with; its log-probabilities are computed once, before the first step, so
-    no second model is kept; `pairs` has them. Old rows count `share` of the loss, by their mean cross entropy.
+    no second model is kept; `pairs` has them.
     """
 
-    def __init__(
-        self,
-        learner: Learner,
-        recipe: GivenRecipe,
-        pairs: Sequence[EncodedPair],
-        *,
-        beta: float,
-        sft: float,
-        share: float,
-    ) -> None:
+    def __init__(self, learner: Learner, options: Options, pairs: Sequence[EncodedPair]) -> None:
         from trl.trainer.dpo_config import DPOConfig
         from trl.trainer.dpo_trainer import DPOTrainer
 
-        prepare(learner.model, recipe.compute)
-        self._compute, self._batch, self._model = recipe.compute, recipe.batch, learner.model
-        self._beta, self._sft, self._share = beta, sft, share
-        settings = DPOConfig(
-            beta=beta,
-            max_length=None,
-            precompute_ref_log_probs=True,
-            **common_settings(recipe),
-        )
-        # TRL wants text to make a dataset of; none of it is used.
-        nothing = dataset_of([{"prompt": "a", "chosen": "b", "rejected": "c"}])
-        self._trainer: Any = DPOTrainer(
-            learner.model, args=settings, train_dataset=nothing, processing_class=learner.loaded.tokenizer
-        )
-        drop_reference_adapter(learner.model)
-        self._heard = Heard(learner.model)
-        self._old = OldRows(learner, recipe)
+        nothing = [{"prompt": "a", "chosen": "b", "rejected": "c"}]
+        settings = {"beta": options.beta, "precompute_ref_log_probs": True}
+        super().__init__(learner, options, DPOTrainer, DPOConfig, nothing, settings)
+        self._beta, self._sft = options.beta, options.sft
         self.pairs = list(self._with_reference(pairs))
 
-    def parts(
-        self, fresh: Sequence[EncodedPair], old: Sequence[Encoded], told: Told
-    ) -> "Iterator[torch.Tensor]":
-        own = 1 - self._share if old else 1.0
-        targets = sum(len(pair.chosen) for pair in fresh)
-        for first in range(0, len(fresh), self._batch):
-            part = fresh[first : first + self._batch]
-            with precision(self._model, self._compute):
-                loss = self._trainer.compute_loss(self._model, self._inputs(part))
-            self._tell(part, told)
-            # TRL's own "sft" term is a mean over each part's tokens: it would depend on how rows are accumulated.
-            imitated = -self._heard.live_BT[: len(part)].sum() / targets
-            yield own * (loss * len(part) / len(fresh) + self._sft * imitated)
-        for loss in self._old.parts(old, told):
-            yield self._share * loss
+    def _beside(self, part: Sequence[EncodedPair], fresh: Sequence[EncodedPair]) -> Any:
+        # TRL's own "sft" term is a mean over each part's tokens: it would depend on how rows are accumulated.
+        return -self._sft * self._heard_BT[: len(part)].sum() / sum(len(pair.chosen) for pair in fresh)
 
-    def _tell(self, pairs: Sequence[EncodedPair], told: Told) -> None:
+    def _tell(self, part: Sequence[EncodedPair], said_B: "torch.Tensor", told: Told) -> None:
         """Note what TRL does not show: the chosen reply's own log-probability, which margins hide (trl#800)."""
         import torch
 
-        chosen_B, rejected_B = self._heard.logprobs_BT.sum(1).cpu().chunk(2)
-        reference_B2 = torch.tensor([pair.reference for pair in pairs])
+        chosen_B, rejected_B = said_B.chunk(2)
+        reference_B2 = torch.tensor([pair.reference for pair in part])
         gain_B, loss_B = chosen_B - reference_B2[:, 0], rejected_B - reference_B2[:, 1]
         told.add(
             chosen_logprob=float(chosen_B.mean()),
@@ -171,24 +102,25 @@ class DpoLoss:
             preferred=float((gain_B > loss_B).float().mean()),
         )
         cost_B = -torch.nn.functional.logsigmoid(self._beta * (gain_B - loss_B))
-        told.rows += [RowLoss(pair.row_id, float(one)) for pair, one in zip(pairs, cost_B, strict=True)]
+        told.rows += [RowLoss(pair.row_id, float(one)) for pair, one in zip(part, cost_B, strict=True)]
 
-    def _inputs(self, pairs: Sequence[EncodedPair]) -> Any:
-        examples = [
-            _pair_example(pair)
-            | dict(zip(("ref_chosen_logps", "ref_rejected_logps"), pair.reference, strict=True))
-            for pair in pairs
-        ]
-        return on_device(self._model, self._trainer.data_collator(examples))
+    def _example(self, row: EncodedPair) -> dict[str, Any]:
+        known = zip(("ref_chosen_logps", "ref_rejected_logps"), row.reference, strict=True)
+        return {
+            "prompt_ids": list(row.prompt),
+            "chosen_ids": list(row.chosen),
+            "rejected_ids": list(row.rejected),
+            **dict(known),
+        }
 
     def _with_reference(self, pairs: Sequence[EncodedPair]) -> "Iterator[EncodedPair]":
         training = self._model.training
         self._model.eval()
         for first in range(0, len(pairs), self._batch):
             part = pairs[first : first + self._batch]
-            collated = self._trainer.data_collator([_pair_example(pair) for pair in part])
             with precision(self._model, self._compute):
-                known = self._trainer.compute_ref_log_probs(self._model, on_device(self._model, collated))
+                inputs = self._collated([self._example(pair) for pair in part])
+                known = self._trainer.compute_ref_log_probs(self._model, inputs)
             for pair, chosen, rejected in zip(part, *(one.tolist() for one in known), strict=True):
                 yield pair._replace(reference=(chosen, rejected))
         self._model.train(training)
@@ -201,11 +133,3 @@ def encoded_pair(tokenizer: "PreTrainedTokenizerBase", pair: Pair, max_tokens: i
     rejected = completion_ids(tokenizer, pair.rejected, ends=pair.rejected_ends)
     check_length(pair.row.id, len(prompt) + max(len(chosen), len(rejected)), max_tokens)
     return EncodedPair(pair.row.id, prompt, chosen, rejected)
-
-
-def _pair_example(pair: EncodedPair) -> dict[str, Any]:
-    return {
-        "prompt_ids": list(pair.prompt),
-        "chosen_ids": list(pair.chosen),
-        "rejected_ids": list(pair.rejected),
-    }

@@ -6,7 +6,7 @@ run began with; without an adapter a second copy of it is kept in memory. Old ro
 Axes: B thumbs, T targets (tokens but the first).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -18,30 +18,13 @@ from studium.train.data import rows_of
 from studium.train.given import Outset, carry_out_given
 from studium.train.learner import Learner
 from studium.train.models import load
+from studium.train.preference_loss import PreferenceLoss
 from studium.train.preferences.lint import lint_thumbs, refuse_gross
 from studium.train.preferences.pairs import Thumb, read_thumbs
-from studium.train.row_stage import (
-    RowStage,
-    Told,
-    check_length,
-    encoded_rows,
-    needs_rows,
-    share_beside,
-    steps_of,
-)
-from studium.train.rows import Encoded, completion_ids, prompt_ids
+from studium.train.row_stage import Told, check_length, needs_rows, share_beside, steps_of
+from studium.train.rows import completion_ids, prompt_ids
 from studium.train.run_folder import RunFolder
-from studium.train.trl_bridge import (
-    GivenRecipe,
-    Heard,
-    OldRows,
-    common_settings,
-    dataset_of,
-    drop_reference_adapter,
-    on_device,
-    precision,
-    prepare,
-)
+from studium.train.trl_bridge import GivenRecipe
 
 if TYPE_CHECKING:
     import torch
@@ -75,28 +58,10 @@ def run(options: Options, folder: RunFolder, say: Callable[[str], None]) -> Chec
     share = share_beside(options, len(old_rows))
     outset = Outset(options, steps_of(options, len(thumbs), share))
     tokenizer = outset.loaded.tokenizer
-    loss = KtoLoss(
-        outset.learner,
-        options,
-        reference=None if options.lora.rank else load(options.model).model,
-        beta=options.beta,
-        good_weight=options.good_weight,
-        bad_weight=options.bad_weight,
-        share=options.replay.share,
-    )
-    stage = RowStage(
-        options,
-        outset.learner,
-        loss,
-        [encoded_thumb(tokenizer, thumb, options.max_tokens) for thumb in thumbs],
-        encoded_rows(tokenizer, old_rows, options.max_tokens),
-        share,
-        steps=outset.steps,
-        validation=outset.validation,
-        thinks=options.thinks,
-        held_out_loss=outset.held_out_loss,
-    )
-    return carry_out_given("kto", outset, stage, [*(one.row for one in thumbs), *old_rows], folder, say)
+    fresh = [encoded_thumb(tokenizer, thumb, options.max_tokens) for thumb in thumbs]
+    loss = KtoLoss(outset.learner, options)
+    rows = [one.row for one in thumbs]
+    return carry_out_given("kto", outset, loss, fresh, share, rows, old_rows, folder, say)
 
 
 class EncodedThumb(NamedTuple):
@@ -108,89 +73,47 @@ class EncodedThumb(NamedTuple):
     good: bool
 
 
-class KtoLoss:
+class KtoLoss(PreferenceLoss[EncodedThumb]):
     """Kahneman-Tversky optimisation (arXiv 2402.01306, eq. 7) as TRL computes it, from thumbs that come unpaired.
 
     The KL term is estimated on replies moved on by one prompt within a batch, as TRL does.
     """
 
-    def __init__(
-        self,
-        learner: Learner,
-        recipe: GivenRecipe,
-        *,
-        reference: Any,
-        beta: float,
-        good_weight: float,
-        bad_weight: float,
-        share: float,
-    ) -> None:
+    def __init__(self, learner: Learner, options: Options) -> None:
         from trl.trainer.kto_config import KTOConfig
         from trl.trainer.kto_trainer import KTOTrainer
 
-        prepare(learner.model, recipe.compute)
-        self._compute, self._batch, self._model = recipe.compute, recipe.batch, learner.model
-        self._share = share
-        settings = KTOConfig(
-            beta=beta,
-            desirable_weight=good_weight,
-            undesirable_weight=bad_weight,
-            max_length=None,
-            **common_settings(recipe),
-        )
-        nothing = dataset_of(
-            [
-                {"prompt": "a", "completion": "b", "label": True},
-                {"prompt": "a", "completion": "c", "label": False},
-            ]
-        )
-        self._trainer: Any = KTOTrainer(
-            learner.model,
-            ref_model=reference,
-            args=settings,
-            train_dataset=nothing,
-            processing_class=learner.loaded.tokenizer,
-        )
-        drop_reference_adapter(learner.model)
-        self._heard = Heard(learner.model)
-        self._old = OldRows(learner, recipe)
+        nothing = [
+            {"prompt": "a", "completion": "b", "label": True},
+            {"prompt": "a", "completion": "c", "label": False},
+        ]
+        settings = {
+            "beta": options.beta,
+            "desirable_weight": options.good_weight,
+            "undesirable_weight": options.bad_weight,
+        }
+        reference = None if options.lora.rank else load(options.model).model
+        super().__init__(learner, options, KTOTrainer, KTOConfig, nothing, settings, reference)
 
-    def parts(
-        self, fresh: Sequence[EncodedThumb], old: Sequence[Encoded], told: Told
-    ) -> "Iterator[torch.Tensor]":
-        own = 1 - self._share if old else 1.0
-        for first in range(0, len(fresh), self._batch):
-            part = fresh[first : first + self._batch]
-            with precision(self._model, self._compute):
-                loss = self._trainer.compute_loss(self._model, self._inputs(part))
-            self._tell(part, told)
-            yield own * loss * len(part) / len(fresh)
-        for loss in self._old.parts(old, told):
-            yield self._share * loss
-
-    def _tell(self, thumbs: Sequence[EncodedThumb], told: Told) -> None:
-        said_B = self._heard.logprobs_BT.sum(1).cpu()
+    def _tell(self, part: Sequence[EncodedThumb], said_B: "torch.Tensor", told: Told) -> None:
         for good, name in ((True, "good_logprob"), (False, "bad_logprob")):
-            chosen = [float(one) for one, thumb in zip(said_B, thumbs, strict=True) if thumb.good is good]
+            chosen = [float(one) for one, thumb in zip(said_B, part, strict=True) if thumb.good is good]
             if chosen:
                 told.add(**{name: sum(chosen) / len(chosen)})
         told.rows += [
             RowLoss(thumb.row_id, -float(one) / len(thumb.reply))
-            for thumb, one in zip(thumbs, said_B, strict=True)
+            for thumb, one in zip(part, said_B, strict=True)
         ]
 
-    def _inputs(self, thumbs: Sequence[EncodedThumb]) -> Any:
-        moved = [thumbs[-1], *thumbs[:-1]]
-        examples = [
-            {
-                "prompt_ids": list(thumb.prompt),
-                "completion_ids": list(thumb.reply),
-                "KL_completion_ids": list(other.reply),
-                "label": thumb.good,
-            }
-            for thumb, other in zip(thumbs, moved, strict=True)
-        ]
-        return on_device(self._model, self._trainer.data_collator(examples))
+    def _example(self, row: EncodedThumb) -> dict[str, Any]:
+        return {"prompt_ids": list(row.prompt), "completion_ids": list(row.reply), "label": row.good}
+
+    def _collated(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        moved = [examples[-1], *examples[:-1]]
+        pairs = zip(examples, moved, strict=True)
+        return super()._collated(
+            [{**one, "KL_completion_ids": other["completion_ids"]} for one, other in pairs]
+        )
 
 
 def encoded_thumb(tokenizer: "PreTrainedTokenizerBase", thumb: Thumb, max_tokens: int) -> EncodedThumb:
