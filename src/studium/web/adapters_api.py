@@ -29,24 +29,25 @@ if TYPE_CHECKING:
 
 _MOST_CHANGES = 10_000
 _PROMOTE, _ROLLBACK = {"name", "evidence", "force", "reason", "dry_run"}, {"reason", "dry_run"}
+routes = web.RouteTableDef()
 
 
+@routes.get("/api/adapters")
 async def listing(request: web.Request) -> web.Response:
-    """GET /api/adapters"""
     studium = request.app[RECEPTION].studium
     found = await asyncio.to_thread(studium.registry.adapters, request.query.get("role", ""))
     return json_response({"adapters": found})
 
 
+@routes.get("/api/adapters/state")
 async def state(request: web.Request) -> web.Response:
-    """GET /api/adapters/state"""
     studium = request.app[RECEPTION].studium
     found = await asyncio.to_thread(studium.registry.state, _roles(studium))
     return json_response({"roles": [asdict(one) | _served(studium, one.role) for one in found]})
 
 
+@routes.get("/api/adapters/history")
 async def history(request: web.Request) -> web.Response:
-    """GET /api/adapters/history"""
     asked = request.query.get("limit", "100")
     limit = fields.whole({"limit": int(asked) if asked.isdecimal() else asked}, "limit", 1, _MOST_CHANGES)
     registry = request.app[RECEPTION].studium.registry
@@ -54,8 +55,8 @@ async def history(request: web.Request) -> web.Response:
     return json_response({"changes": changes[-(limit or 1) :], "of": len(changes)})
 
 
+@routes.post("/api/adapters/promote/{role}")
 async def promote(request: web.Request) -> web.Response:
-    """POST /api/adapters/promote/{role}"""
     body, role = await json_body(request, _PROMOTE), request.match_info["role"]
     name, evidence, reason = (fields.text(body, key) for key in ("name", "evidence", "reason"))
     force = fields.flag(body, "force")
@@ -83,8 +84,8 @@ async def promote(request: web.Request) -> web.Response:
     return await _changed(request, role, body, actor, change)
 
 
+@routes.post("/api/adapters/rollback/{role}")
 async def rollback(request: web.Request) -> web.Response:
-    """POST /api/adapters/rollback/{role}"""
     body = await json_body(request, _ROLLBACK) if request.can_read_body else {}
     role, reason = request.match_info["role"], fields.text(body, "reason")
     actor = request[VISIT].actor
@@ -95,8 +96,8 @@ async def rollback(request: web.Request) -> web.Response:
     return await _changed(request, role, body, actor, change)
 
 
+@routes.get("/api/rollouts")
 async def rollouts(request: web.Request) -> web.Response:
-    """GET /api/rollouts"""
     from studium.manage.rolling import report
 
     studium = request.app[RECEPTION].studium

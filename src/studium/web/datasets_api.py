@@ -13,16 +13,16 @@ from aiohttp import web
 from studium.errors import BadRequest, OperatorError
 from studium.web.bodies import body_pieces, too_large
 from studium.web.failures import Refused
-from studium.web.leases_api import studium_of
 from studium.web.openai_api import json_response
 from studium.web.reception import RECEPTION, VISIT
 
 LONGEST_S = 6 * 3600.0
 _SHORTEN = "send fewer rows or raise server.max_dataset"
+routes = web.RouteTableDef()
 
 
+@routes.get("/api/datasets/{sha256}")
 async def show(request: web.Request) -> web.StreamResponse:
-    """GET /api/datasets/SHA256"""
     try:
         num_bytes = int(request.query.get("bytes", "0")[:18])
     except ValueError as error:
@@ -33,12 +33,12 @@ async def show(request: web.Request) -> web.StreamResponse:
     return json_response({"sha256": request.match_info["sha256"], "is_here": is_here})
 
 
+@routes.put("/api/datasets/{sha256}")
 async def put(request: web.Request) -> web.StreamResponse:
-    """PUT /api/datasets/SHA256"""
     from studium.manage.datasets import arriving, settle
 
     reception, sha256 = request.app[RECEPTION], _place(request).stem
-    workspace, num_bytes = studium_of(reception).config.workspace, 0
+    workspace, num_bytes = reception.studium.config.workspace, 0
     _check(request, request.content_length or 0)
     try:
         with reception.crowd.place(request[VISIT].key_name), arriving(workspace) as rows:
@@ -65,7 +65,7 @@ async def put(request: web.Request) -> web.StreamResponse:
 def _place(request: web.Request) -> Path:
     from studium.manage.datasets import place_of
 
-    return place_of(studium_of(request.app[RECEPTION]).config.workspace, request.match_info["sha256"])
+    return place_of(request.app[RECEPTION].studium.config.workspace, request.match_info["sha256"])
 
 
 def _check(request: web.Request, num_bytes: int) -> None:
@@ -75,5 +75,5 @@ def _check(request: web.Request, num_bytes: int) -> None:
     most = request.app[RECEPTION].server.max_dataset_bytes
     if num_bytes > most:
         raise too_large(f"{num_bytes:,} bytes", most, _SHORTEN)
-    workspace = studium_of(request.app[RECEPTION]).config.workspace
+    workspace = request.app[RECEPTION].studium.config.workspace
     check_room(num_bytes, shutil.disk_usage(workspace).free)

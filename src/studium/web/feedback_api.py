@@ -22,10 +22,11 @@ from studium.web.fields import Json
 from studium.web.reception import RECEPTION, VISIT
 
 MOST_CHARACTERS = 100_000
+routes = web.RouteTableDef()
 
 
+@routes.post("/api/feedback")
 async def give(request: web.Request) -> web.Response:
-    """POST /api/feedback"""
     history = request.app[RECEPTION].studium.history
     feedback = feedback_of(await json_body(request), request[VISIT].key_name)
     await history.catch_up()
@@ -37,8 +38,8 @@ async def give(request: web.Request) -> web.Response:
         ) from error
 
 
+@routes.post("/api/why")
 async def explain(request: web.Request) -> web.Response:
-    """POST /api/why"""
     studium = request.app[RECEPTION].studium
     body = await json_body(request)
     question = require_text(fields.text(body, "question"), "question")

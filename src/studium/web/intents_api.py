@@ -21,16 +21,17 @@ from studium.web.failures import Refused
 from studium.web.reception import RECEPTION, VISIT
 
 CHANNELS: web.AppKey[Channels] = web.AppKey("channels of intents", Channels)
+routes = web.RouteTableDef()
 
 
+@routes.get("/api/intents")
 async def listing(request: web.Request) -> web.Response:
-    """GET /api/intents"""
     with _channels(request) as channels:
         return json_response({"channels": [channels.state(name) for name in channels.names()]})
 
 
+@routes.put("/api/intents/{name}")
 async def put(request: web.Request) -> web.Response:
-    """PUT /api/intents/NAME"""
     name, body = request.match_info["name"], await json_body(request)
     if "api_key_name" in body:
         raise BadRequest(
@@ -43,14 +44,14 @@ async def put(request: web.Request) -> web.Response:
         return json_response(channels.state(name), 201 if is_new else 200)
 
 
+@routes.get("/api/intents/{name}")
 async def show(request: web.Request) -> web.Response:
-    """GET /api/intents/NAME"""
     with _channels(request) as channels:
         return json_response(channels.state(request.match_info["name"]))
 
 
+@routes.post("/api/intents/{name}/observation")
 async def observe(request: web.Request) -> web.Response:
-    """POST /api/intents/NAME/observation"""
     body = await json_body(request)
     text = require_text(fields.text(body, "text"), "text")
     with _channels(request) as channels:
@@ -58,8 +59,8 @@ async def observe(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+@routes.delete("/api/intents/{name}")
 async def delete(request: web.Request) -> web.Response:
-    """DELETE /api/intents/NAME"""
     with _channels(request) as channels:
         await channels.delete(request.match_info["name"])
     return web.Response(status=204)

@@ -37,6 +37,7 @@ OPENING_GRACE_S = 0.5
 LONGEST_BEAT_S = 5.0
 LONGEST_WAIT_S = 7 * 86_400.0
 _LENT = {one.name.lower(): one for one in (Priority.TRAINING, Priority.CAMPAIGN, Priority.EVALUATION)}
+routes = web.RouteTableDef()
 
 
 @dataclass(slots=True)
@@ -60,8 +61,9 @@ class Holder:
 HOLDERS: web.AppKey[dict[str, Holder]] = web.AppKey("lease holders", dict[str, Holder])
 
 
+@routes.post("/api/leases")
 async def hold(request: web.Request) -> web.StreamResponse:
-    """POST /api/leases: hold memory while the client listens."""
+    """Hold memory while the client listens."""
     reception, holders = request.app[RECEPTION], request.app[HOLDERS]
     holder = Holder(_wanted(reception.studium, await json_body(request)))
     name = holder.lease.name
@@ -87,13 +89,15 @@ async def hold(request: web.Request) -> web.StreamResponse:
         del holders[name]
 
 
+@routes.get("/api/leases")
 async def listing(request: web.Request) -> web.StreamResponse:
-    """GET /api/leases: who holds or waits for memory."""
+    """Who holds or waits for memory."""
     return json_response({"leases": [_told(one) for one in request.app[HOLDERS].values()]})
 
 
+@routes.post("/api/leases/{name}/pause")
 async def pause(request: web.Request) -> web.StreamResponse:
-    """POST /api/leases/NAME/pause: the holder has let go of the memory and wants it again."""
+    """The holder has let go of the memory and wants it again."""
     holder = request.app[HOLDERS].get(request.match_info["name"])
     key = fields.text(await json_body(request), "lease")
     if holder is None:

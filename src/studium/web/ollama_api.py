@@ -26,10 +26,11 @@ from studium.web.reception import RECEPTION, VISIT, Reception
 from studium.web.voices import OllamaVoice
 
 Final = Callable[..., dict[str, Any]]
+routes = web.RouteTableDef()
 
 
+@routes.post("/api/chat")
 async def chat(request: web.Request) -> web.StreamResponse:
-    """POST /api/chat"""
     wish = ollama_requests.chat(await json_body(request))
     if isinstance(wish, Housekeeping):
         return await _keep_house(request, wish, ollama_wire.chat_final)
@@ -39,8 +40,8 @@ async def chat(request: web.Request) -> web.StreamResponse:
     return await deliver(request, wish, voice)
 
 
+@routes.post("/api/generate")
 async def generate(request: web.Request) -> web.StreamResponse:
-    """POST /api/generate"""
     wish = ollama_requests.generate(await json_body(request))
     if isinstance(wish, Housekeeping):
         return await _keep_house(request, wish, ollama_wire.generate_final)
@@ -54,8 +55,8 @@ async def generate(request: web.Request) -> web.StreamResponse:
     return await deliver(request, wish, voice)
 
 
+@routes.post("/api/embed")
 async def embed(request: web.Request) -> web.StreamResponse:
-    """POST /api/embed"""
     reception, visit, began = request.app[RECEPTION], request[VISIT], time.monotonic()
     body = await json_body(request)
     visit.model = ollama_requests.plain_name(body)
@@ -69,14 +70,16 @@ async def embed(request: web.Request) -> web.StreamResponse:
     return json_response(ollama_wire.embed(visit.model, found.vectors, timing))
 
 
+@routes.get("/api/tags")
 async def tags(request: web.Request) -> web.StreamResponse:
-    """GET /api/tags: whom one can ask; never waits on a load."""
+    """Whom one can ask; never waits on a load."""
     reception = request.app[RECEPTION]
     return json_response(ollama_wire.tags([_listed(reception, name) for name in model_names(reception)]))
 
 
+@routes.get("/api/ps")
 async def ps(request: web.Request) -> web.StreamResponse:
-    """GET /api/ps: which models are in memory, measured now."""
+    """Which models are in memory, measured now."""
     reception = request.app[RECEPTION]
     specs = {student.model.name: student.model for student in reception.studium.roster.named.values()}
     resident = await reception.studium.fleet.residences()
@@ -85,8 +88,8 @@ async def ps(request: web.Request) -> web.StreamResponse:
     )
 
 
+@routes.post("/api/show")
 async def show(request: web.Request) -> web.StreamResponse:
-    """POST /api/show"""
     reception = request.app[RECEPTION]
     name = ollama_requests.plain_name(await json_body(request))
     listed = _listed(reception, name)
@@ -111,8 +114,8 @@ async def show(request: web.Request) -> web.StreamResponse:
     )
 
 
+@routes.get("/api/version")
 async def version(request: web.Request) -> web.StreamResponse:
-    """GET /api/version"""
     return json_response(ollama_wire.version(__version__))
 
 

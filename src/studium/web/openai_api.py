@@ -18,9 +18,11 @@ from studium.web.delivery import GUARD_S, deliver
 from studium.web.reception import RECEPTION, VISIT, Reception
 from studium.web.voices import ChatVoice, CompletionVoice
 
+routes = web.RouteTableDef()
 
+
+@routes.post("/v1/chat/completions")
 async def chat_completions(request: web.Request) -> web.StreamResponse:
-    """POST /v1/chat/completions"""
     visit = request[VISIT]
     request_id = visit.request_id
     body = await json_body(request)
@@ -29,16 +31,16 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
     return await deliver(request, wish, ChatVoice(wish, stamp, request_id))
 
 
+@routes.post("/v1/completions")
 async def completions(request: web.Request) -> web.StreamResponse:
-    """POST /v1/completions"""
     wish = openai_requests.completion(await json_body(request))
     request_id = request[VISIT].request_id
     stamp = Stamp(f"cmpl-{request_id}", int(time.time()), wish.query.model)
     return await deliver(request, wish, CompletionVoice(wish, stamp, request_id))
 
 
+@routes.post("/v1/embeddings")
 async def embeddings(request: web.Request) -> web.StreamResponse:
-    """POST /v1/embeddings"""
     reception, visit = request.app[RECEPTION], request[VISIT]
     wish = openai_requests.embedding(await json_body(request))
     visit.model = wish.model
@@ -52,14 +54,15 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
     return json_response(body)
 
 
+@routes.get("/v1/models")
 async def models(request: web.Request) -> web.StreamResponse:
-    """GET /v1/models: from memory, so that it never waits on a load."""
+    """From memory, so that it never waits on a load."""
     reception = request.app[RECEPTION]
     return json_response(openai_wire.model_list(model_names(reception), created=reception.started_at))
 
 
+@routes.get("/v1/models/{name:.+}")
 async def model(request: web.Request) -> web.StreamResponse:
-    """GET /v1/models/NAME"""
     reception, name = request.app[RECEPTION], request.match_info["name"]
     if name not in model_names(reception):
         raise unknown_model(reception, name)

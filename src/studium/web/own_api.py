@@ -22,10 +22,11 @@ _KNOWN = {
     "question", "refine", "repeat_penalty", "seed", "session", "stop", "strategy", "stream", "students",
     "temperature", "timeout_s", "top_k", "top_p",
 }  # fmt: skip
+routes = web.RouteTableDef()
 
 
+@routes.post("/api/ask")
 async def ask(request: web.Request) -> web.StreamResponse:
-    """POST /api/ask"""
     wish = wish_of(await json_body(request))
     return await deliver(request, wish, AskVoice(wish, request[VISIT].request_id))
 

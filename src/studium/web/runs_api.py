@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from studium.web.failures import Refused
-from studium.web.leases_api import studium_of
 from studium.web.openai_api import json_response
 from studium.web.reception import RECEPTION
 
 if TYPE_CHECKING:
     from studium.train.run_folder import RunFolder
+routes = web.RouteTableDef()
 
 
+@routes.get("/api/runs/{name}")
 async def show(request: web.Request) -> web.StreamResponse:
-    """GET /api/runs/NAME"""
     from studium.manage.homecoming import listed
 
     return json_response(await asyncio.to_thread(listed, _run(request)))
 
 
+@routes.get("/api/runs/{name}/files/{path:.+}")
 async def file(request: web.Request) -> web.StreamResponse:
-    """GET /api/runs/NAME/files/PATH"""
     from studium.manage.homecoming import files_of
 
     run, path = _run(request), request.match_info["path"]
@@ -45,7 +45,7 @@ def _run(request: web.Request) -> "RunFolder":
     from studium.manage.recipes import RUNS
     from studium.train.run_folder import RunFolder
 
-    run = RunFolder(studium_of(request.app[RECEPTION]).config.workspace / RUNS / request.match_info["name"])
+    run = RunFolder(request.app[RECEPTION].studium.config.workspace / RUNS / request.match_info["name"])
     if not run.told():
         raise Refused(
             404, "unknown_run", f"there is no run {run.path.name!r}", try_next="GET /api/jobs lists jobs"

@@ -34,6 +34,7 @@ _RESUME = {"duration_minutes", "cycles", "stream"}
 
 # The server's host, made with its first session.
 HOSTS: "web.AppKey[list[Host]]" = web.AppKey("session hosts", list)
+routes = web.RouteTableDef()
 
 
 async def close(app: web.Application) -> None:
@@ -42,8 +43,8 @@ async def close(app: web.Application) -> None:
         await host.close()
 
 
+@routes.post("/api/sessions")
 async def begin(request: web.Request) -> web.StreamResponse:
-    """POST /api/sessions"""
     from studium.records.sessions import SessionPlan
     from studium.serve.sessions.hosting import to_begin
     from studium.serve.sessions.opening import chosen_students
@@ -63,8 +64,8 @@ async def begin(request: web.Request) -> web.StreamResponse:
     return await _start(request, body, partial(to_begin, studium.config.workspace, plan))
 
 
+@routes.post("/api/sessions/{name}/resume")
 async def resume(request: web.Request) -> web.StreamResponse:
-    """POST /api/sessions/NAME/resume"""
     from studium.serve.sessions.hosting import to_resume
 
     studium, body = request.app[RECEPTION].studium, await json_body(request, _RESUME)
@@ -79,8 +80,8 @@ async def resume(request: web.Request) -> web.StreamResponse:
     return await _start(request, body, again)
 
 
+@routes.post("/api/sessions/{name}/stop")
 async def stop(request: web.Request) -> web.StreamResponse:
-    """POST /api/sessions/NAME/stop"""
     from studium.serve.sessions.folder import checked_name
 
     name = checked_name(request.match_info["name"])
@@ -97,16 +98,16 @@ async def stop(request: web.Request) -> web.StreamResponse:
     return json_response({"name": name, "state": "stopping"})
 
 
+@routes.get("/api/sessions")
 async def listing(request: web.Request) -> web.StreamResponse:
-    """GET /api/sessions"""
     from studium.serve.sessions.glance import all_at_a_glance
 
     workspace = request.app[RECEPTION].studium.config.workspace
     return json_response({"sessions": await asyncio.to_thread(all_at_a_glance, workspace)})
 
 
+@routes.get("/api/sessions/{name}")
 async def show(request: web.Request) -> web.StreamResponse:
-    """GET /api/sessions/NAME"""
     workspace = request.app[RECEPTION].studium.config.workspace
     return await _in_detail(workspace, request.match_info["name"])
 

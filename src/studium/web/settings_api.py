@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from studium.serve.governor.governor import Governor
 
 _MOST_NAMES = 20
+routes = web.RouteTableDef()
 
 
+@routes.get("/api/config/governor")
 async def show_governor(request: web.Request) -> web.Response:
-    """GET /api/config/governor"""
     return await _standing(request.app[RECEPTION].studium.governor)
 
 
+@routes.post("/api/config/governor")
 async def change_governor(request: web.Request) -> web.Response:
-    """POST /api/config/governor"""
     body, governor = await json_body(request), request.app[RECEPTION].studium.governor
     reset = fields.texts(body, "reset", _MOST_NAMES)
     body.pop("reset", None)
@@ -45,13 +46,13 @@ async def change_governor(request: web.Request) -> web.Response:
     return await _standing(governor)
 
 
+@routes.get("/api/config/cache")
 async def show_cache(request: web.Request) -> web.Response:
-    """GET /api/config/cache"""
     return json_response(await asyncio.to_thread(_cache(request).state, request[VISIT].key_name))
 
 
+@routes.post("/api/config/cache")
 async def change_cache(request: web.Request) -> web.Response:
-    """POST /api/config/cache"""
     body, visit, cache = await json_body(request), request[VISIT], _cache(request)
     enabled, clear = fields.wish(body, "enabled"), fields.flag(body, "clear")
     unknown = body.keys() - {"enabled", "clear"}

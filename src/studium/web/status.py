@@ -12,20 +12,24 @@ from studium.web.bodies import json_response
 from studium.web.reception import RECEPTION, Reception
 
 READING_TIMEOUT_S = 2.0
+routes = web.RouteTableDef()
 
 
+@routes.get("/")
 async def home(request: web.Request) -> web.StreamResponse:
-    """GET /: a word for people and for clients that look whether somebody is there."""
+    """A word for people and for clients that look whether somebody is there."""
     return web.Response(text="Studium is running\n")
 
 
+@routes.get("/healthz")
 async def healthz(request: web.Request) -> web.StreamResponse:
-    """GET /healthz: the process lives and its event loop turns."""
+    """The process lives and its event loop turns."""
     return json_response({"status": "ok"})
 
 
+@routes.get("/readyz")
 async def readyz(request: web.Request) -> web.StreamResponse:
-    """GET /readyz: 200 where questions are taken, 503 where not. Trouble of the log stops no answers."""
+    """200 where questions are taken, 503 where not. Trouble of the log stops no answers."""
     reception = request.app[RECEPTION]
     students = len(reception.studium.roster.students)
     ready = bool(students) and not reception.draining
@@ -42,8 +46,8 @@ async def readyz(request: web.Request) -> web.StreamResponse:
     )
 
 
+@routes.get("/metrics")
 async def metrics(request: web.Request) -> web.StreamResponse:
-    """GET /metrics in Prometheus' text format."""
     reception = request.app[RECEPTION]
     await _read_memory(reception)
     _read_health(reception)

@@ -25,7 +25,6 @@ from studium.web import fields
 from studium.web.access import own_key
 from studium.web.bodies import json_body, json_response
 from studium.web.failures import BadField, Refused
-from studium.web.leases_api import studium_of
 from studium.web.reception import RECEPTION
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ LOOK_S = 0.1
 WAIT_S, MOST_WAIT_S = 30.0, 300.0
 _TOOLS = ("torch", "transformers", "peft", "trl", "tokenizers", "gguf")
 _KNOWN = {"stage", "recipe", "name", "dry_run", "wait_s"}
+routes = web.RouteTableDef()
 
 
 @asynccontextmanager
@@ -79,9 +79,9 @@ def jobs_of(studium: "Studium") -> "Jobs":
     return Jobs(studium.store.jobs, workspace, workspace / STORE_FILE)
 
 
+@routes.post("/api/train")
 async def begin(request: web.Request) -> web.StreamResponse:
-    """POST /api/train"""
-    studium, body = studium_of(request.app[RECEPTION]), await json_body(request, _KNOWN)
+    studium, body = request.app[RECEPTION].studium, await json_body(request, _KNOWN)
     _need_tools()
     stage, name = fields.text(body, "stage"), fields.text(body, "name")
     wait_s = fields.number(body, "wait_s", 0.0, MOST_WAIT_S)
@@ -102,30 +102,30 @@ async def begin(request: web.Request) -> web.StreamResponse:
     return json_response(told, 200 if job.state is JobState.DONE else 202)
 
 
+@routes.get("/api/jobs")
 async def listing(request: web.Request) -> web.StreamResponse:
-    """GET /api/jobs"""
-    studium = studium_of(request.app[RECEPTION])
+    studium = request.app[RECEPTION].studium
     return json_response({"jobs": await asyncio.to_thread(_listed, studium)})
 
 
+@routes.get("/api/jobs/{job}")
 async def show(request: web.Request) -> web.StreamResponse:
-    """GET /api/jobs/JOB"""
-    studium = studium_of(request.app[RECEPTION])
+    studium = request.app[RECEPTION].studium
     return json_response(await asyncio.to_thread(_shown, studium, request.match_info["job"]))
 
 
+@routes.post("/api/jobs/{job}/stop")
 async def stop(request: web.Request) -> web.StreamResponse:
-    """POST /api/jobs/JOB/stop"""
-    studium, name = studium_of(request.app[RECEPTION]), request.match_info["job"]
+    studium, name = request.app[RECEPTION].studium, request.match_info["job"]
     await asyncio.to_thread(_shown, studium, name)
     await asyncio.to_thread(jobs_of(studium).stop, name)
     return json_response(await asyncio.to_thread(_shown, studium, name))
 
 
+@routes.post("/api/jobs/{job}/resume")
 async def resume(request: web.Request) -> web.StreamResponse:
-    """POST /api/jobs/JOB/resume"""
     _need_tools()
-    studium, name = studium_of(request.app[RECEPTION]), request.match_info["job"]
+    studium, name = request.app[RECEPTION].studium, request.match_info["job"]
     await asyncio.to_thread(_shown, studium, name)
     await asyncio.to_thread(jobs_of(studium).resume, name)
     return json_response(await asyncio.to_thread(_shown, studium, name))
