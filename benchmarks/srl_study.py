@@ -35,7 +35,7 @@ from studium.train.solving import Solver
 from studium.train.stages import srl
 
 SEEDS = (1, 2, 3, 4, 5)
-HARD_LEVEL = 6
+HARD_LEVEL = 5
 WRONG_STEPS = 0.1
 FULL = Size(srl_steps=240, rlvr_steps=80, sft_steps=420, problems=300, prompts=2000)
 GROUPS, MOST_ROUNDS = 16, 2
@@ -214,6 +214,12 @@ class Study(Ground):
             replies = [one for (one,) in solver.solve(problems_of(source, side=Split.FRESH))]
             right = [one.reply.strip() == domain_named(self.domain).solution(one.problem) for one in replies]
             shares[what] = fmean(right)
+        few = problems_of(self._source(rows=self.size.problems // 4, seed=9), side=Split.FRESH)
+        eights = solver.solve(few, each=8, temperature=1.0, seed=1)
+        solution = domain_named(self.domain).solution
+        shares["pass_at_8"] = fmean(
+            any(one.reply.strip() == solution(one.problem) for one in eight) for eight in eights
+        )
         prompts = rows_of(
             [self._source(rows=self.size.problems // 4, teach="step-prompts", seed=9)], side=Split.FRESH
         )
@@ -333,7 +339,7 @@ def _table(found: Found) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
     for (choice, way), seeds in found.items():
         line: dict[str, Any] = {"cell": choice, "way": way, "seeds": len(seeds)}
-        for what in ("hard", "next_step", "old"):
+        for what in ("hard", "pass_at_8", "next_step", "old"):
             mean, low, high = bootstrap_mean([one[what] for one in seeds])
             line[what] = f"{mean:.3f} ({low:.3f}-{high:.3f})"
         rows.append(line | {"processor_s": round(fmean(one["seconds"] for one in seeds))})
