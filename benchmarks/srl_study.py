@@ -122,6 +122,7 @@ class Study(Ground):
             batch=48,
             steps=self.size.sft_steps,
             rate=RATE,
+            validate_every=0,
             thinks=choice.thinks,
         )
         return name
@@ -139,6 +140,7 @@ class Study(Ground):
             choice.start,
             steps=self.size.srl_steps,
             rate=RATE,
+            validate_every=0,
             batch=GROUPS,
             thinks=choice.thinks,
             srl=settings,
@@ -182,6 +184,7 @@ class Study(Ground):
             batch=GROUPS,
             steps=self.size.rlvr_steps,
             rate=RATE,
+            validate_every=0,
             thinks=thinks,
             reward=reward,
             draws=draws(most_tokens),
