@@ -7,8 +7,22 @@ from pathlib import Path
 import pytest
 
 from studium.train.config import Lora, Optimiser, Recipe
-from studium.train.forecast import Load, Precision, Shape, memory, pace, rows_per_step, seconds_for, shape_of
+from studium.train.forecast import (
+    Load,
+    Precision,
+    Shape,
+    foresee,
+    memory,
+    memory_of,
+    pace,
+    rows_per_step,
+    seconds_for,
+    shape_of,
+)
+from studium.train.recipe_file import Told
 from studium.train.run_folder import RunFolder, State, Status
+from studium.train.stages import sft
+from studium.train.trl_bridge import Compute
 
 SHAPES = Path(__file__).parents[2] / "recipes" / "shapes"
 # prime-rl keeps its weights in 32 bits and computes in 16; its peaks are of the card, without any process.
@@ -86,6 +100,17 @@ def test_each_way_to_save_memory_saves_some() -> None:
     assert memory(told, full, Load(4, 2048), Precision(fused_loss=True)).total_bytes < plain
     assert memory(told, full, Load(2, 2048)).total_bytes < plain
     assert memory(told, full, Load(4, 2048, reference=True)).total_bytes > plain
+
+
+def test_what_unsloth_saves_is_counted_as_far_as_it_is_known() -> None:
+    """Weights in 16 bits are; its kernels' savings are not, and the forecast says so."""
+    recipe = sft.Options(model="m", lora=Lora(rank=16), compute=Compute(bf16=True))
+    fast = replace(recipe, compute=Compute(bf16=True, unsloth=True))
+    told = shape("qwen2.5-7b")
+    assert memory_of(told, fast).weights < 0.51 * memory_of(told, recipe).weights
+    for one, says in ((recipe, False), (fast, True)):
+        lines = " ".join(foresee(Told("sft", one), [], str(SHAPES / "qwen2.5-7b.json")).lines())
+        assert ("not counted: what Unsloth's kernels save" in lines) is says
 
 
 def kept(path: Path, stage: str, recipe: Recipe, seconds: float, steps: int) -> RunFolder:
