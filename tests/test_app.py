@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 import studium
-from studium.app import build_engines, device_budgets, memory_budget, open_studium
+from studium.app import open_studium
+from studium.app.devices import device_budgets
+from studium.app.engines import build_engines
 from studium.config import Config, load_config
 from studium.errors import ConfigurationError
 from studium.records.answers import AnswerStatus
@@ -69,8 +71,10 @@ def test_an_engine_nobody_can_make_is_the_authors_error(
 
 def test_a_declared_budget_is_taken_as_it_is_and_another_is_detected(tmp_path: Path):
     config = declared(tmp_path, "fleet: {memory_budget: 300MiB}\n")
-    assert memory_budget(config).bytes == 300 * 2**20
-    detected = memory_budget(declared(tmp_path, "{}\n"))
+    (budget,) = device_budgets(config, build_roster(config))
+    assert budget.bytes == 300 * 2**20
+    config = declared(tmp_path, "{}\n")
+    *_, detected = device_budgets(config, build_roster(config))
     assert detected.bytes > 0 and "declared" not in detected.source
 
 
@@ -83,7 +87,6 @@ def test_declared_devices_are_taken_in_their_order_with_a_margin_of_a_tenth(tmp_
     assert (card.kind, card.gpu, card.bytes, card.offload) == (DeviceKind.GPU, 0, 4 * 2**30, False)
     assert (ram.kind, ram.slowdown, ram.offload) == (DeviceKind.CPU, 6, True)
     assert card.margin_bytes == 4 * 2**30 // 10
-    assert memory_budget(config).bytes == 4 * 2**30
 
 
 async def test_the_limits_of_the_configuration_reach_the_fleet(tmp_path: Path):

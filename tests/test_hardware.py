@@ -2,7 +2,7 @@
 
 import psutil
 
-from studium.hardware import available_bytes, detect_budget, detect_devices, read_memory, snapshot
+from studium.hardware import available_bytes, detect_devices, read_memory, snapshot
 from studium.records.hardware import DeviceKind, Gpu, HardwareSnapshot
 
 MIB, GIB = 1024**2, 1024**3
@@ -16,7 +16,8 @@ def test_a_snapshot_adds_up():
 
 
 def test_the_budget_leaves_the_margin_and_is_never_negative():
-    roomy, none = detect_budget(0), detect_budget(2**60)
+    now = snapshot()
+    (*_, roomy), (*_, none) = detect_devices(0, now), detect_devices(2**60, now)
     assert roomy.bytes > 0
     assert none.bytes == 0
     assert "less the margin" in roomy.source

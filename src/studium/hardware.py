@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from studium.records.hardware import DeviceBudget, DeviceKind, Gpu, HardwareSnapshot, MemoryBudget
+from studium.records.hardware import DeviceBudget, DeviceKind, Gpu, HardwareSnapshot
 
 MAIN_MEMORY = "memory"
 # What an ask is taken to need longer on the processor than on a GPU, until both were measured.
@@ -40,17 +40,6 @@ def snapshot() -> HardwareSnapshot:
         cpu_percent=psutil.cpu_percent(interval=None),
         gpus=read_gpus(),
     )
-
-
-def detect_budget(margin_bytes: int) -> MemoryBudget:
-    """Return the memory models may share: what is free now less `margin_bytes`, never below zero.
-
-    Where there is a GPU this is the free memory of the largest one, else main memory.
-    """
-    now = snapshot()
-    devices = detect_devices(margin_bytes, now)
-    roomiest = max(devices, key=lambda device: (device.kind is DeviceKind.GPU, device.bytes))
-    return MemoryBudget(roomiest.bytes, roomiest.source)
 
 
 def detect_devices(margin_bytes: int, now: HardwareSnapshot) -> tuple[DeviceBudget, ...]:

@@ -49,10 +49,9 @@ def doctor(
 
     Example: studium doctor
     """
-    from studium.app import device_budgets
+    from studium.app.devices import device_budgets
     from studium.cli.checks import State, look_around
     from studium.hardware import snapshot
-    from studium.records.hardware import MemoryBudget
     from studium.registry import build_roster
 
     chosen = settings(config, workspace, memory_budget)
@@ -67,7 +66,7 @@ def doctor(
             {
                 "can_answer": can_answer,
                 "file": chosen.file,
-                "budget": MemoryBudget(devices[0].bytes, devices[0].source),
+                "budget": {"bytes": devices[0].bytes, "source": devices[0].source},
                 "devices": devices,
                 "hardware": hardware,
                 "findings": findings,
@@ -89,7 +88,7 @@ async def examine_students(
     config: "Config", roster: "Roster", devices: "Sequence[DeviceBudget]"
 ) -> list[StudentFinding]:
     """Estimate each student's memory and compare it with the budget of every device its model may live on."""
-    from studium.app import build_engines
+    from studium.app.engines import build_engines
 
     engines = build_engines(config, roster)
     try:

@@ -158,7 +158,7 @@ async def _estimates(
     config: "Config", roster: "Roster", models: "Iterable[ModelSpec]"
 ) -> "dict[str, MemoryEstimate]":
     """What the engines say of the files; a note for each model of which they cannot say it now."""
-    from studium.app import build_engines
+    from studium.app.engines import build_engines
 
     engines = build_engines(config, roster)
     found: dict[str, MemoryEstimate] = {}

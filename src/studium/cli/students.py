@@ -119,7 +119,7 @@ class Job:
 
 async def _create(config: "Config", job: Job, watch: "Watch") -> "list[tuple[str, Derivation]]":
     """Derive the students of one engine, in the order of the roster, their bases pulled first if told so."""
-    from studium.app import build_engines
+    from studium.app.engines import build_engines
     from studium.engines.ollama import OllamaEngine
     from studium.registry import build_roster
 

@@ -26,14 +26,6 @@ class HardwareSnapshot:
     gpus: tuple[Gpu, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryBudget:
-    """How many bytes of memory models may occupy together, and where the figure comes from."""
-
-    bytes: int
-    source: str
-
-
 class DeviceKind(StrEnum):
     CPU = "cpu"
     GPU = "gpu"

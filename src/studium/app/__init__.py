@@ -3,35 +3,37 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from itertools import count
+from functools import partial
 from typing import Any
 
 from studium import __version__
-from studium.config import Config, EngineConfig
+from studium.app.devices import device_budgets
+from studium.app.engines import build_engines, with_engine_of_files
+from studium.config import Config
 from studium.config.schema import AUTO
 from studium.engines.protocol import Engine
 from studium.errors import ConfigurationError, StudiumError
 from studium.fleet import Fleet
 from studium.fleet.limits import Limits
-from studium.hardware import MAIN_MEMORY, available_bytes, detect_budget, detect_devices, snapshot
+from studium.hardware import available_bytes, snapshot
 from studium.manage.health import Carer
 from studium.manage.watching import Watch
 from studium.records.answers import Answer, Complexity, Query
 from studium.records.examples import Terms
-from studium.records.hardware import DeviceBudget, DeviceKind, MemoryBudget
+from studium.records.hardware import DeviceBudget
 from studium.records.messages import Message
 from studium.records.models import Student
 from studium.records.profiles import ModelProfile
 from studium.records.scheduling import Priority
-from studium.registry import ENGINES_OF_FILES, LLAMACPP, Registry, Roster, build_roster, ships_with_studium
+from studium.registry import Registry, Roster, build_roster, ships_with_studium
 from studium.serve.cache.cache import ResponseCache
 from studium.serve.ensemble import Ensemble
 from studium.serve.governor.governor import Governor
-from studium.serve.history.history import History
+from studium.serve.history.history import Embed, History
 from studium.serve.refining.refining import Refining
 from studium.serve.team.breakers import Breakers
 from studium.serve.team.routing import RouteBook, Routing
@@ -43,8 +45,6 @@ log = logging.getLogger("studium.app")
 STORE_FILE = "state.db"
 SNAPSHOT_SECONDS = 60.0
 EMBED_SECONDS = 2.0
-OLLAMA_URL = "http://127.0.0.1:11434"
-ENGINE_KINDS = ("llamacpp", "openai_api", "ollama", "scripted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,6 @@ class Studium:
     registry: Registry
     watch: Watch
     carer: Carer
-    budget: MemoryBudget
     started_at: float
 
     @property
@@ -98,11 +97,14 @@ async def open_studium(config: Config, engines: Mapping[str, Engine] | None = No
     engines = with_engine_of_files(engines or build_engines(config, roster), config)
     devices = device_budgets(config, roster)
     store = await asyncio.to_thread(open_store, config.workspace / STORE_FILE)
-    governor = governor_of(config, store)
+    # Models behind an OpenAI-shaped endpoint may cost money.
+    paid = {name: engine.prices for name, engine in config.engines.items() if engine.kind == "openai_api"}
+    governor = Governor(store.spending, config.governor, paid)
     known = await asyncio.to_thread(store.profiles)
     fleet = fleet_of(config, engines, devices, store, known, governor)
-    history = await asyncio.to_thread(history_of, config, store, roster, fleet)
-    cache = cache_of(config, store, roster, fleet)
+    embed = embed_of(roster, fleet)
+    history = await asyncio.to_thread(partial(History, store, roster.students, config.store, embed=embed))
+    cache = cache_of(config, store, embed)
     registry = Registry(store, config.workspace, roster.models)
     await asyncio.to_thread(_settle_foundational, config, registry)
     routing = routing_of(config, roster, fleet, registry)
@@ -145,7 +147,6 @@ async def open_studium(config: Config, engines: Mapping[str, Engine] | None = No
             registry,
             watch,
             carer,
-            MemoryBudget(devices[0].bytes, devices[0].source),
             time.time(),
         )
     finally:
@@ -216,7 +217,9 @@ def ensemble_of(
         routing,
         {one: config.ensemble.limits(one.value) for one in Complexity},
         history,
-        default_complexity=_default_complexity(config),
+        default_complexity=None
+        if config.ensemble.complexity == AUTO
+        else Complexity(config.ensemble.complexity),
         governor=governor,
         cache=cache,
         refining=refining,
@@ -261,18 +264,7 @@ def parts_of(config: Config, roster: Roster) -> Parts:
     return Parts(**named)
 
 
-def governor_of(config: Config, store: Store) -> Governor:
-    """Return the governor of a workspace, not started. Models behind an OpenAI-shaped endpoint may cost money."""
-    paid = {name: engine.prices for name, engine in config.engines.items() if engine.kind == "openai_api"}
-    return Governor(store.spending, config.governor, paid)
-
-
-def history_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> History:
-    """Return what the workspace has learned of its students. Blocks for the disk. Raises StoreUnavailable."""
-    return History(store, roster.students, config.store, embed=embed_of(roster, fleet))
-
-
-def cache_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> ResponseCache | None:
+def cache_of(config: Config, store: Store, embed: Embed | None) -> ResponseCache | None:
     """Return the cache of a workspace's answers; None where no question may be kept."""
     if not config.store.keep_questions:
         return None
@@ -281,12 +273,12 @@ def cache_of(config: Config, store: Store, roster: Roster, fleet: Fleet) -> Resp
         store.cache,
         config.cache,
         circumstances=repr((__version__, config.ensemble)),
-        embed=embed_of(roster, fleet),
+        embed=embed,
         longest_wait_s=max(config.ensemble.limits(one.value).question_timeout_s for one in Complexity),
     )
 
 
-def embed_of(roster: Roster, fleet: Fleet) -> Callable[[str], Awaitable[Sequence[float]]] | None:
+def embed_of(roster: Roster, fleet: Fleet) -> Embed | None:
     """Return how a question gets an embedding; None where no model of the roster gives any.
 
     Always the same model, so that vectors can be compared. It is asked only where that costs no load: it is in
@@ -305,136 +297,6 @@ def embed_of(roster: Roster, fleet: Fleet) -> Callable[[str], Awaitable[Sequence
             return (await seat.embed([question])).vectors[0]
 
     return embed
-
-
-def memory_budget(config: Config) -> MemoryBudget:
-    """Return what models may occupy where they are preferred: as declared, else what is free less the margin."""
-    declared = config.fleet.memory_budget_bytes
-    if declared is not None:
-        return MemoryBudget(declared, "declared as fleet.memory_budget")
-    if config.fleet.devices:
-        first = config.fleet.devices[0]
-        return MemoryBudget(first.memory_bytes, f"declared for {first.name} in fleet.devices")
-    return detect_budget(config.fleet.safety_margin_bytes)
-
-
-def device_budgets(config: Config, roster: Roster) -> tuple[DeviceBudget, ...]:
-    """Return the devices models may live on, those preferred first: as declared, else what is detected.
-
-    A declared budget keeps a smaller margin, a tenth of itself at most: its author has thought of the rest.
-    """
-    fleet = config.fleet
-    if fleet.devices:
-        return _declared_devices(config)
-    now = snapshot()
-    wants_gpu = any(
-        model.gpu_layers or _kind_of(model.engine, config) == "ollama" for model in roster.models.values()
-    )
-    detected = detect_devices(fleet.safety_margin_bytes, now)
-    if fleet.memory_budget_bytes is None:
-        return detected if wants_gpu else detected[-1:]
-    home = detected[0] if wants_gpu else detected[-1]
-    return (
-        replace(
-            home,
-            name=MAIN_MEMORY,
-            bytes=fleet.memory_budget_bytes,
-            source="declared as fleet.memory_budget",
-            margin_bytes=_declared_margin(config, fleet.memory_budget_bytes),
-            slowdown=1.0,
-            offload=False,
-        ),
-    )
-
-
-def _declared_devices(config: Config) -> tuple[DeviceBudget, ...]:
-    gpus = count()
-    kinds = [DeviceKind(device.kind) for device in config.fleet.devices]
-    return tuple(
-        DeviceBudget(
-            device.name,
-            kind,
-            device.memory_bytes,
-            f"declared for {device.name} in fleet.devices",
-            _declared_margin(config, device.memory_bytes),
-            device.slowdown,
-            gpu=next(gpus) if kind is DeviceKind.GPU else None,
-            offload=kind is DeviceKind.CPU and DeviceKind.GPU in kinds,
-        )
-        for device, kind in zip(config.fleet.devices, kinds, strict=True)
-    )
-
-
-def _declared_margin(config: Config, budget_bytes: int) -> int:
-    return min(config.fleet.safety_margin_bytes, budget_bytes // 10)
-
-
-def build_engines(config: Config, roster: Roster) -> dict[str, Engine]:
-    """Return the engines the roster's models name. Raises ConfigurationError for one nobody declared."""
-    engines: dict[str, Engine] = {}
-    for model in roster.models.values():
-        if model.engine not in engines:
-            engines[model.engine] = _engine(model.engine, config.engines.get(model.engine))
-    return engines
-
-
-def with_engine_of_files(engines: Mapping[str, Engine], config: Config) -> dict[str, Engine]:
-    """Return the engines with one that runs files: what is trained here becomes one, whoever ran its base."""
-    there = dict(engines)
-    if not there.keys() & set(ENGINES_OF_FILES):
-        there[LLAMACPP] = _engine(LLAMACPP, config.engines.get(LLAMACPP))
-    return there
-
-
-def _kind_of(engine: str, config: Config) -> str:
-    declared = config.engines.get(engine)
-    return declared.kind if declared else engine
-
-
-def _engine(name: str, declared: EngineConfig | None) -> Engine:
-    """Make one engine; its module is imported only here, when it is wanted."""
-    kind = declared.kind if declared else name
-    match kind:
-        case "llamacpp":
-            from studium.engines.llamacpp.engine import LlamaCppEngine
-
-            return LlamaCppEngine()
-        case "openai_api":
-            return _openai_api(name, declared)
-        case "ollama":
-            from studium.engines.ollama import OllamaEngine
-
-            return OllamaEngine((declared and declared.url) or OLLAMA_URL, name=name)
-        case "scripted":
-            from studium.engines.scripted import ScriptedEngine
-
-            return ScriptedEngine(name=name)
-        case _:
-            raise ConfigurationError(
-                f"the engine {name!r} is of kind {kind!r}",
-                expected=f"one of {', '.join(ENGINE_KINDS)}",
-                try_next="correct `engines` or the model's `engine` in studium.yaml",
-            )
-
-
-def _openai_api(name: str, declared: EngineConfig | None) -> Engine:
-    from studium.engines.openai_api import OpenAIApiEngine, Price
-
-    if declared is None or declared.url is None:
-        raise ConfigurationError(
-            f"the engine {name!r} has no url",
-            expected="the address of an OpenAI-shaped server, usually ending in /v1",
-            try_next=f"write under `engines`: {name}: {{kind: openai_api, url: http://127.0.0.1:8000/v1}}",
-        )
-    prices = {
-        model: Price(price.prompt_usd_per_million, price.completion_usd_per_million)
-        for model, price in declared.prices.items()
-    }
-    return OpenAIApiEngine(declared.url, name=name, api_key_env=declared.api_key_env, prices=prices)
-
-
-def _default_complexity(config: Config) -> Complexity | None:
-    return None if config.ensemble.complexity == AUTO else Complexity(config.ensemble.complexity)
 
 
 def terms_of(student: Student, config: Config) -> Terms:
