@@ -1,4 +1,4 @@
-"""The foundational adapter: what is left to do, what is declined, and how a folder that lies there comes to serve."""
+"""The foundational adapter: one improvement, gone on with, and how a folder that lies there comes to serve."""
 
 import json
 from pathlib import Path
@@ -8,15 +8,13 @@ import pytest
 
 pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
 
-from studium.domains.answers import ABSTENTION
 from studium.errors import BadRequest
-from studium.manage import bootstrap
-from studium.manage.bootstrap import NAME, ROLE, SHELF, settle, stand_of, told_for, write_declines
+from studium.manage.bootstrap import NAME, ROLE, SHELF, improvement, settle, wanted
+from studium.manage.improve.ending import Ending
 from studium.registry import Registry
 from studium.store import open_store
 from studium.train.bases import base_sha256
-from studium.train.config import Lora
-from studium.train.run_folder import State
+from studium.train.config import Lora, Optimiser
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +35,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     learner = Learner(
         load("sprout"),
-        bootstrap.told_for(tmp_path_factory.mktemp("w")).recipe.optimiser,
+        Optimiser(),
         Lora(rank=2),
         steps=1,
         seed=0,
@@ -63,20 +61,26 @@ def lay(adapter: Path, workspace: Path, **other: str) -> Path:
     return folder
 
 
-def test_everything_is_left_in_an_empty_workspace_and_looking_changes_nothing(tmp_path: Path) -> None:
-    stand = stand_of(tmp_path, None)
-    assert stand.left() == ["declines", "train", "register", "compare", "promote"]
-    assert stand.state is State.STOPPED and list(tmp_path.iterdir()) == []
-
-
-def test_what_is_declined_is_the_same_every_time_and_the_recipe_reads_it(tmp_path: Path) -> None:
-    first = write_declines(tmp_path).read_bytes()
-    assert write_declines(tmp_path).read_bytes() == first
-    rows = [json.loads(line) for line in first.splitlines()]
-    assert {row["completion"] for row in rows} == {ABSTENTION}
-    assert len({row["id"] for row in rows}) == len(rows) > 1000
-    told = told_for(tmp_path)
-    assert told.recipe.replay.data[-1].file == str(tmp_path / "datasets" / bootstrap.DECLINES)
+def test_it_is_begun_once_and_gone_on_with_and_trained_again_where_there_was_no_time(tmp_path: Path) -> None:
+    one = improvement(tmp_path, 5.0)
+    assert (one.name, one.wanted) == (NAME, wanted(5.0))
+    one.steps = {"measure": {"figures": []}, "pace": {"steps": 0}}
+    one.ending, one.spent_s = Ending.STOPPED, 20.0
+    one.keep()
+    assert improvement(tmp_path, 9.0) == one
+    one.ending = Ending.NOT_TRAINED
+    one.keep()
+    again = improvement(tmp_path, 9.0)
+    assert (list(again.steps), again.wanted.minutes, again.spent_s, again.ending) == (
+        ["measure"],
+        9.0,
+        0.0,
+        None,
+    )
+    for ending in (Ending.PROMOTED, Ending.HELD, Ending.ROLLED_BACK):
+        one.ending = ending
+        one.keep()
+        assert improvement(tmp_path, 9.0) == one
 
 
 def test_an_adapter_that_lies_there_is_registered_and_serves_at_start_up(
@@ -86,7 +90,6 @@ def test_an_adapter_that_lies_there_is_registered_and_serves_at_start_up(
     assert "serves the role implementer" in settle(tmp_path, registry)
     [registered] = registry.adapters(ROLE)
     assert registry.route(ROLE).champion == registered.id and registered.folder == f"adapters/{SHELF}/{NAME}"
-    assert stand_of(tmp_path, registry).left() == []
     assert settle(tmp_path, registry) == "" and len(registry.history(ROLE)) == 2
 
 
@@ -100,13 +103,15 @@ def test_what_was_decided_about_the_role_stays_as_it_is(
     assert settle(tmp_path, registry) == "" and registry.route(ROLE).champion == ""
 
 
-def test_an_adapter_that_the_gate_held_does_not_serve_because_it_lies_there(
-    tmp_path: Path, registry: Registry, adapter: Path
+@pytest.mark.parametrize("ending", [None, Ending.HELD])
+def test_an_adapter_that_was_made_here_serves_by_the_gates_word_and_not_because_it_lies_there(
+    tmp_path: Path, registry: Registry, adapter: Path, ending: Ending | None
 ) -> None:
+    """What compares it opens the workspace too: it was put to serve before the gate had seen it."""
     lay(adapter, tmp_path)
-    held = bootstrap._found(tmp_path / "adapters" / SHELF / NAME, registry)  # pyright: ignore[reportPrivateUsage]
-    (tmp_path / "evidence").mkdir()
-    (tmp_path / "evidence" / "x.json").write_text(json.dumps({"challenger": held.id, "verdict": "hold"}))
+    one = improvement(tmp_path, 5.0)
+    one.ending = ending
+    one.keep()
     assert settle(tmp_path, registry) == "" and registry.route(ROLE).champion == ""
 
 

@@ -20,7 +20,7 @@ BATCH = 32
 PACE_STEPS = 12
 VALIDATED = 100
 LEAST_STEPS, MOST_STEPS = 50, 3000
-_RATE, _LORA_RATE, _LORA_RANK = 0.001, 0.003, 32
+_RATE, _LORA_RATE, _LORA_RANK = 0.001, 0.004, 32
 
 
 def recipe(choice: Choice, model: str, rehearsal: Path, wanted: Wanted) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def recipe(choice: Choice, model: str, rehearsal: Path, wanted: Wanted) -> dict[
         "max_tokens": 512,
         "optimiser": {"rate": _LORA_RATE if wanted.lora else _RATE, "warmup_steps": 20},
     }
-    return told | ({"lora": {"rank": _LORA_RANK, "alpha": _LORA_RANK}} if wanted.lora else {})
+    return told | ({"lora": {"rank": _LORA_RANK, "alpha": 2 * _LORA_RANK}} if wanted.lora else {})
 
 
 def _fresh(domain: str, levels: Sequence[int], rows: int, seed: int, beside: str = "") -> dict[str, Any]:
