@@ -36,7 +36,7 @@ from studium.serve.governor.governor import Governor
 from studium.serve.history.history import Embed, History
 from studium.serve.refining.refining import Refining
 from studium.serve.team.breakers import Breakers
-from studium.serve.team.routing import RouteBook, Routing
+from studium.serve.team.routing import Routing
 from studium.serve.team.team import Parts, Team
 from studium.store import Store, open_store
 
@@ -227,7 +227,7 @@ def ensemble_of(
     )
 
 
-def routing_of(config: Config, roster: Roster, fleet: Fleet, book: RouteBook | None) -> Routing:
+def routing_of(config: Config, roster: Roster, fleet: Fleet, book: Registry) -> Routing:
     """Return who answers in which role, routes not read yet. Raises ConfigurationError for a role nobody holds."""
 
     async def prepare(new: Student, old: Student) -> None:

@@ -183,7 +183,6 @@ class Pool:
 
 
 def _quadratic(matrix: Sequence[Sequence[float]], vector: Sequence[float]) -> float:
-    """Return vector' matrix vector."""
     return sum(one * sum(map(mul, row, vector)) for one, row in zip(vector, matrix, strict=True))
 
 

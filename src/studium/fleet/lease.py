@@ -11,31 +11,22 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from studium.errors import BadRequest, Unsupported
-from studium.fleet.tenancy import LEASE, Grant
+from studium.fleet.tenancy import LEASE
 from studium.records.messages import Ask, Embeddings, Piece, Reply
 from studium.records.models import Capabilities, MemoryEstimate, ModelSpec, Residence
 from studium.records.scheduling import Priority
+
+if TYPE_CHECKING:
+    from studium.fleet.residency import Residency
 
 log = logging.getLogger(__name__)
 
 # A run that gave way asks for its memory again after this long even if questions never stop; its age decides then.
 QUIET_AT_MOST_S = 60.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-class _Housing(Protocol):
-    """What a lease needs of residency."""
-
-    async def take(self, model: ModelSpec, *, priority: Priority, timeout_s: float) -> Grant: ...
-
-    def give_back(self, model: ModelSpec, *, died: bool = False) -> None: ...
-
-    async def evict(self, name: str, *, timeout_s: float = 30.0) -> bool: ...
-
-    def quiet_s(self, above: Priority) -> float: ...
 
 
 class Lease:
@@ -46,7 +37,7 @@ class Lease:
     """
 
     def __init__(
-        self, leases: "Leases", residency: _Housing, model: ModelSpec, priority: Priority, timeout_s: float
+        self, leases: "Leases", residency: "Residency", model: ModelSpec, priority: Priority, timeout_s: float
     ) -> None:
         self._leases = leases
         self._residency = residency

@@ -44,7 +44,6 @@ class Ring:
 
     @property
     def is_retired(self) -> bool:
-        """Whether it is used no more."""
         return layout.COUNT.unpack_from(self.map, layout.STATE_AT)[0] == layout.REMOVED
 
     def frame(self, sequence: int) -> Frame | None:

@@ -4,13 +4,14 @@ One JSON file per channel, written beside its place and renamed: after a kill th
 """
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from studium.config.document import Scalar
+from studium.config.kinds import Expected, Number, Whole, YesNo
 from studium.errors import BadRequest
 from studium.intents.layout import MOST_FALLBACK_BYTES, NAME, checked_name, checked_text
 from studium.intents.moment import parsed
@@ -40,12 +41,13 @@ PLAN_SCHEMA: Mapping[str, Any] = {
     },
     "required": ["steps"],
 }
-_BOUNDS = {
-    "hz": (0.1, 4.0),
-    "horizon_s": (0.5, 60.0),
-    "blend_s": (0.0, 10.0),
-    "timeout_s": (0.5, 300.0),
-    "max_tokens": (1, 1024),
+_KINDS: Mapping[str, Number | Whole | YesNo] = {
+    "hz": Number(0.1, 4.0),
+    "horizon_s": Number(0.5, 60.0),
+    "blend_s": Number(0.0, 10.0),
+    "timeout_s": Number(0.5, 300.0),
+    "max_tokens": Whole(1, 1024),
+    "plan": YesNo(),
 }
 
 
@@ -169,21 +171,16 @@ def _filled(template: str, parts: Mapping[str, str]) -> str:
 
 
 def _value(name: str, value: Any) -> Any:
+    if kind := _KINDS.get(name):
+        try:
+            return kind.read(Scalar(value, str(value), ""))
+        except Expected as error:
+            raise _wrong(name, value, str(error)) from None
     match name:
-        case "hz" | "horizon_s" | "blend_s" | "timeout_s":
-            return float(_number(name, value))
-        case "max_tokens":
-            if isinstance(value, float) or int(_number(name, value)) != value:
-                raise _wrong(name, value, "a whole number")
-            return value
         case "students":
             if not isinstance(value, list) or len(value) > MOST_STUDENTS or not all(map(_is_text, value)):
                 raise _wrong(name, value, f"a list of at most {MOST_STUDENTS} names")
             return tuple(value)
-        case "plan":
-            if not isinstance(value, bool):
-                raise _wrong(name, value, "true or false")
-            return value
         case "json_schema":
             if not isinstance(value, dict) or len(json.dumps(value)) > MOST_PROMPT_BYTES:
                 raise _wrong(name, value, f"a JSON schema of at most {MOST_PROMPT_BYTES:,} characters")
@@ -204,15 +201,6 @@ def _check(settings: Settings) -> None:
         raise BadRequest("both plan and json_schema were given", expected="one of them")
     if settings.schema is not None and settings.fallback and parsed(settings.fallback) is None:
         raise _wrong("fallback", settings.fallback, "JSON, since the channel's intents are JSON")
-
-
-def _number(name: str, value: Any) -> float:
-    least, most = _BOUNDS[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _wrong(name, value, f"a number from {least:g} to {most:g}")
-    if not least <= value <= most:
-        raise _wrong(name, value, f"a number from {least:g} to {most:g}")
-    return value
 
 
 def _is_text(value: Any) -> bool:

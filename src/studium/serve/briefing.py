@@ -5,7 +5,7 @@ Reads what is known of students and machine; asks nobody.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -18,9 +18,9 @@ from studium.errors import BadRequest
 from studium.fleet import Fleet
 from studium.records.answers import Complexity, Considered, Decision, Query
 from studium.records.messages import Ask, Message
-from studium.records.models import Capabilities, Student
+from studium.records.models import Student
 from studium.records.profiles import Quantity
-from studium.serve.calls import Brief, Known, Stage, SubQuestion
+from studium.serve.calls import Brief, Known, Outlook, Stage, SubQuestion
 from studium.serve.choosing import selector
 from studium.serve.choosing.complexity import ceiling
 from studium.serve.choosing.parts import parts_of
@@ -46,29 +46,6 @@ class Choice:
     least_students: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class FleetOutlook:
-    """What a strategy may know of machine and clock (`calls.Outlook`)."""
-
-    fleet: Fleet
-    deadline: float = field(default=0.0)
-
-    def seconds_to_answer(self, student: Student) -> float:
-        return self.fleet.seconds_to_answer(student)
-
-    def seconds_to_load(self, student: Student) -> float:
-        return self.fleet.seconds_to_load(student)
-
-    def fit_together(self, students: Sequence[Student]) -> bool:
-        return self.fleet.fit_together(students)
-
-    def seconds_left(self) -> float:
-        return self.deadline - time.monotonic()
-
-    def capabilities(self, student: Student) -> Capabilities:
-        return self.fleet.engines[student.model.engine].capabilities
-
-
 class _Reading(NamedTuple):
     """What a query is about, how far asking may go, and who could answer.
 
@@ -88,7 +65,7 @@ class _Reading(NamedTuple):
     kind: str
     known: Mapping[str, Known]
     ranked: Sequence[Student]
-    outlook: FleetOutlook
+    outlook: Outlook
     in_common: InCommon
 
 
@@ -164,7 +141,7 @@ class Briefing:
             kind,
             known,
             self._ranked(students, known),
-            FleetOutlook(self._fleet, deadline),
+            Outlook(self._fleet, deadline),
             self._experience.in_common(students, kind, wrong_answers),
         )
 

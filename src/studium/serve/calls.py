@@ -5,10 +5,12 @@ calls (a student that failed comes back as a reply that says so), and returns a 
 asked in turn or together is the driver's affair. What a strategy may know of the world stands in its `Brief`.
 """
 
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from studium.fleet import Fleet
 from studium.records.answers import AnswerStatus, Complexity, MemberReply, Part
 from studium.records.messages import Ask
 from studium.records.models import Capabilities, Student
@@ -72,28 +74,32 @@ class Verdict:
 Strategy = Generator[Batch, Sequence[MemberReply], Verdict]
 
 
-class Outlook(Protocol):
+@dataclass(frozen=True, slots=True)
+class Outlook:
     """What is known of machine and clock now: advice, which may be otherwise a moment later."""
+
+    fleet: Fleet
+    deadline: float
 
     def seconds_to_answer(self, student: Student) -> float:
         """Return how long the student's answer would take from now on, the load it would cause included."""
-        ...
+        return self.fleet.seconds_to_answer(student)
 
     def seconds_to_load(self, student: Student) -> float:
         """Return how much of that would go by until its model is in memory; 0 where it is."""
-        ...
+        return self.fleet.seconds_to_load(student)
 
     def fit_together(self, students: Sequence[Student]) -> bool:
         """Say whether the students' models could be in memory side by side, as far as is known."""
-        ...
+        return self.fleet.fit_together(students)
 
     def seconds_left(self) -> float:
         """Return how long the question may still take."""
-        ...
+        return self.deadline - time.monotonic()
 
     def capabilities(self, student: Student) -> Capabilities:
         """Return what the student's engine can do."""
-        ...
+        return self.fleet.engines[student.model.engine].capabilities
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,6 @@ class Turn:
         return [evidence_of(row) for row in self._rows(query)]
 
     def add_adapter(self, adapter: Adapter) -> None:
-        """Add a row of `adapters`."""
         row = asdict(adapter) | {
             "kind": adapter.kind.value,
             "files": canonical(adapter.files),
@@ -175,7 +174,6 @@ def _plain(row: Mapping[Any, Any]) -> Row:
 
 
 def adapter_of(row: Row) -> Adapter:
-    """Return the adapter of a row."""
     return Adapter(
         **{
             **row,
@@ -192,7 +190,6 @@ def route_of(row: Row) -> Route:
 
 
 def change_of(row: Row) -> RouteChange:
-    """Return the change of a row."""
     return RouteChange(
         **{
             **row,
@@ -204,6 +201,5 @@ def change_of(row: Row) -> RouteChange:
 
 
 def evidence_of(row: Row) -> Evidence:
-    """Return the evidence of a row."""
     row = {name: value for name, value in row.items() if name != "sha256"}
     return Evidence(**{**row, "verdict": Verdict(row["verdict"]), "body": orjson.loads(row["body"])})

@@ -36,7 +36,6 @@ class JobLog:
             return connection.execute(statement).rowcount == 1
 
     def job(self, job_id: str) -> Job | None:
-        """Return a job."""
         with self._database.connect() as connection:
             row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).mappings().first()
         return None if row is None else _job(row)

@@ -83,7 +83,6 @@ async def json_body(request: web.Request, known: Collection[str] | None = None) 
 
 
 def json_response(body: object, status: int = 200) -> web.Response:
-    """Return `body` as JSON."""
     return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 

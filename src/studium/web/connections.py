@@ -70,7 +70,6 @@ class Connections:
         self._waiting.pop(connection, None)
 
     def closed(self, connection: "GuardedConnection") -> None:
-        """Forget a connection."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
         self._count()

@@ -27,7 +27,6 @@ def wrong(param: str, value: object, expected: str, try_next: str = "") -> BadFi
 
 
 def text(body: Json, param: str, default: str = "") -> str:
-    """Return a string."""
     value = body.get(param)
     if value is None:
         return default
@@ -37,7 +36,6 @@ def text(body: Json, param: str, default: str = "") -> str:
 
 
 def flag(body: Json, param: str, default: bool = False) -> bool:
-    """Return a boolean."""
     value = body.get(param)
     if value is None:
         return default
@@ -94,7 +92,6 @@ def mapping(body: Json, param: str) -> Json:
 
 
 def choice(body: Json, param: str, choices: type[_Choice]) -> _Choice | None:
-    """Return a member of an enumeration."""
     value = body.get(param)
     if value is None:
         return None

@@ -8,7 +8,7 @@ them, for people who read the stream, and a piece without text that carries it u
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import orjson
 
@@ -61,17 +61,47 @@ class Voice(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass
 class _EventStream:
-    """What OpenAI's two ways of completing have in common."""
+    """What OpenAI's two ways of completing have in common; they differ in what a chunk looks like."""
 
     wish: Wish
     stamp: Stamp
     request_id: str
     content_type: str = EVENT_STREAM
+    kind: ClassVar[str]
+    completion: ClassVar[Callable[..., Json]]
+    chunk: ClassVar[Callable[..., Json]]
+    finish: ClassVar[Callable[..., Json]]
+
+    def whole(self, answer: Answer) -> bytes:
+        return orjson.dumps(
+            self.completion(
+                self.stamp,
+                answer.text,
+                answer.finish.value,
+                usage_of(answer),
+                logprobs=self._logprobs(answer),
+                studium=self._report(answer),
+            )
+        )
+
+    def delta(self, delta: Delta) -> bytes:
+        return openai_wire.sse(self.chunk(self.stamp, delta.text, logprobs=self._logprobs(delta)))
 
     def note(self, text: str) -> bytes:
         return openai_wire.sse_comment(text)
+
+    def progress(self, progress: Progress) -> bytes:
+        chunk = self.chunk(self.stamp, "") | {"studium": {"progress": step(progress)}}
+        return self.note(progress.text) + openai_wire.sse(chunk)
+
+    def closing(self, answer: Answer) -> bytes:
+        last = self.finish(self.stamp, answer.finish.value, studium=self._report(answer))
+        parts = openai_wire.sse(last)
+        if self.wish.include_usage:
+            parts += openai_wire.sse(openai_wire.usage_chunk(self.stamp, usage_of(answer), kind=self.kind))
+        return parts + openai_wire.SSE_DONE
 
     def failure(self, error: StudiumError) -> bytes:
         return openai_wire.sse(error_json(Dialect.OPENAI, error))
@@ -83,76 +113,32 @@ class _EventStream:
         wish = self.wish
         return report(answer, request_id=self.request_id, explain=wish.explain, ignored=wish.ignored)
 
-    def _told(self, progress: Progress, empty_chunk: Json) -> bytes:
-        chunk = empty_chunk | {"studium": {"progress": step(progress)}}
-        return self.note(progress.text) + openai_wire.sse(chunk)
-
-    def _end(self, answer: Answer, last_chunk: Json, kind: str) -> bytes:
-        parts = openai_wire.sse(last_chunk)
-        if self.wish.include_usage:
-            parts += openai_wire.sse(openai_wire.usage_chunk(self.stamp, usage_of(answer), kind=kind))
-        return parts + openai_wire.SSE_DONE
-
 
 class ChatVoice(_EventStream):
     """/v1/chat/completions."""
 
-    def whole(self, answer: Answer) -> bytes:
-        return orjson.dumps(
-            openai_wire.chat_completion(
-                self.stamp,
-                answer.text,
-                answer.finish.value,
-                usage_of(answer),
-                logprobs=self._logprobs(answer),
-                studium=self._report(answer),
-            )
-        )
+    kind = "chat.completion.chunk"
+    completion = staticmethod(openai_wire.chat_completion)
+    chunk = staticmethod(openai_wire.chat_chunk)
+    finish = staticmethod(openai_wire.chat_finish_chunk)
 
     def opening(self) -> bytes:
         return openai_wire.sse(openai_wire.chat_role_chunk(self.stamp))
-
-    def progress(self, progress: Progress) -> bytes:
-        return self._told(progress, openai_wire.chat_chunk(self.stamp, ""))
-
-    def delta(self, delta: Delta) -> bytes:
-        return openai_wire.sse(openai_wire.chat_chunk(self.stamp, delta.text, logprobs=self._logprobs(delta)))
-
-    def closing(self, answer: Answer) -> bytes:
-        chunk = openai_wire.chat_finish_chunk(self.stamp, answer.finish.value, studium=self._report(answer))
-        return self._end(answer, chunk, "chat.completion.chunk")
 
 
 class CompletionVoice(_EventStream):
     """/v1/completions."""
 
-    def whole(self, answer: Answer) -> bytes:
-        return orjson.dumps(
-            openai_wire.text_completion(
-                self.stamp,
-                answer.text,
-                answer.finish.value,
-                usage_of(answer),
-                logprobs=self._logprobs(answer),
-                studium=self._report(answer),
-            )
-        )
+    kind = "text_completion"
+    completion = staticmethod(openai_wire.text_completion)
+    chunk = staticmethod(openai_wire.text_completion_chunk)
+
+    @staticmethod
+    def finish(stamp: Stamp, finish_reason: str, *, studium: Json) -> Json:
+        return openai_wire.text_completion_chunk(stamp, "", finish_reason, studium=studium)
 
     def opening(self) -> bytes:
         return b""
-
-    def progress(self, progress: Progress) -> bytes:
-        return self._told(progress, openai_wire.text_completion_chunk(self.stamp, ""))
-
-    def delta(self, delta: Delta) -> bytes:
-        chunk = openai_wire.text_completion_chunk(self.stamp, delta.text, logprobs=self._logprobs(delta))
-        return openai_wire.sse(chunk)
-
-    def closing(self, answer: Answer) -> bytes:
-        chunk = openai_wire.text_completion_chunk(
-            self.stamp, "", answer.finish.value, studium=self._report(answer)
-        )
-        return self._end(answer, chunk, "text_completion")
 
 
 @dataclass(slots=True)

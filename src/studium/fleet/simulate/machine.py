@@ -14,6 +14,7 @@ from itertools import count
 from studium.errors import StudiumBug
 from studium.fleet.simulate.world import Trace, VirtualAsk, VirtualDevice, VirtualModel
 from studium.fleet.situation import TenantState
+from studium.records.scheduling import Priority
 
 # Two moments closer than this are one: what is left after adding and subtracting the same seconds.
 SAME_MOMENT_S = 1e-9
@@ -31,6 +32,30 @@ class Issued:
     seated_s: float = 0.0
     ended_s: float | None = None
     refused: bool = False
+
+    @property
+    def number(self) -> int:
+        return self.ask.number
+
+    @property
+    def model(self) -> str:
+        return self.ask.model
+
+    @property
+    def priority(self) -> Priority:
+        return self.ask.priority
+
+    @property
+    def wait_s(self) -> float:
+        """Time to start. A training run that was pushed out counts from its first seat."""
+        assert self.started_s is not None
+        return self.started_s - self.issued_s
+
+    @property
+    def finish_s(self) -> float:
+        """Time to the end of the answer."""
+        assert self.ended_s is not None
+        return self.ended_s - self.issued_s
 
 
 @dataclass(slots=True)
@@ -58,8 +83,6 @@ class Tally:
     """What is counted while a machine runs. `first_waits`: model, seconds from first wanted to seated."""
 
     loads: int = 0
-    abandoned: int = 0
-    preempted: int = 0
     most_bytes: int = 0
     load_seconds: float = 0.0
     first_waits: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
@@ -129,7 +152,6 @@ class Machine:
         self._coming = {ask.number for ask in trace.coming}
         self._open = len(self._coming)
         self._wanted_since: dict[str, float] = {}
-        self._not_before = {ask.number: ask.at_s for ask in trace.asks if ask.after}
         for ask in trace.asks:
             if not ask.after:
                 self._at(ask.at_s, "issue", ask.number)
@@ -162,7 +184,6 @@ class Machine:
         ]
 
     def is_wanted(self, model: str) -> bool:
-        """Whether an ask waits for this model."""
         return any(one.ask.model == model for one in self.waiting.values())
 
     # --- what a policy may do --------------------------------------------------------------------
@@ -212,7 +233,6 @@ class Machine:
             one.waiting_since_s = self.now
             self.waiting[number] = one
             del home.running[number]
-            self.tally.preempted += 1
         self._leave(home)
 
     def abandon(self, name: str) -> None:
@@ -220,7 +240,6 @@ class Machine:
         home = self.residents.get(name)
         self._must(home is not None and home.state is TenantState.LOADING, f"{name} is not loading")
         assert home is not None
-        self.tally.abandoned += 1
         self._leave(home)
 
     def refuse(self, number: int) -> None:

@@ -26,32 +26,6 @@ def spread(values: Iterable[float]) -> Spread | None:
     return Spread(len(ordered), sum(ordered) / len(ordered), ordered[rank], ordered[-1])
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """One ask's fate: issued, first seated and ended at these seconds, or `refused`."""
-
-    number: int
-    model: str
-    priority: Priority
-    issued_s: float
-    started_s: float | None
-    ended_s: float | None
-    deadline_s: float | None
-    refused: bool
-
-    @property
-    def wait_s(self) -> float:
-        """Time to start. A training run that was pushed out counts from its first seat."""
-        assert self.started_s is not None
-        return self.started_s - self.issued_s
-
-    @property
-    def finish_s(self) -> float:
-        """Time to the end of the answer."""
-        assert self.ended_s is not None
-        return self.ended_s - self.issued_s
-
-
 @dataclass(frozen=True)
 class Outcome:
     """A policy's run over a trace."""
@@ -59,7 +33,7 @@ class Outcome:
     policy: str
     trace: str
     seed: int
-    served: Sequence[Served]
+    served: Sequence[Issued]
     tally: Tally
 
     @property
@@ -75,17 +49,16 @@ class Outcome:
     def late(self, priority: Priority | None = None) -> int:
         """Return how many answers came after their deadline."""
         chosen = self.chosen(priority, None)
-        return sum(one.deadline_s is not None and one.finish_s > one.deadline_s for one in chosen)
+        return sum(one.ask.deadline_s is not None and one.finish_s > one.ask.deadline_s for one in chosen)
 
     def waits(self, priority: Priority | None = None, models: Iterable[str] | None = None) -> list[float]:
         """Return the times to start, of one class or of some models only if so asked."""
         return [one.wait_s for one in self.chosen(priority, models)]
 
     def finishes(self, priority: Priority | None = None) -> list[float]:
-        """Return the times to finish."""
         return [one.finish_s for one in self.chosen(priority, None)]
 
-    def chosen(self, priority: Priority | None, models: Iterable[str] | None) -> list[Served]:
+    def chosen(self, priority: Priority | None, models: Iterable[str] | None) -> list[Issued]:
         wanted = None if models is None else set(models)
         return [
             one
@@ -99,20 +72,3 @@ class Outcome:
         """Return, for every time a model was wanted and not there, the seconds until it served the first ask."""
         wanted = None if models is None else set(models)
         return [seconds for model, seconds in self.tally.first_waits if wanted is None or model in wanted]
-
-
-def served(issued: Iterable[Issued]) -> list[Served]:
-    """Return the fates of a finished machine's asks, in the order they were issued."""
-    return [
-        Served(
-            one.ask.number,
-            one.ask.model,
-            one.ask.priority,
-            one.issued_s,
-            one.started_s,
-            one.ended_s,
-            one.ask.deadline_s,
-            one.refused,
-        )
-        for one in issued
-    ]

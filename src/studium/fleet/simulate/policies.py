@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 
-from studium.fleet.simulate.byte_lru import ByteLru
-from studium.fleet.simulate.fifo import Fifo
 from studium.fleet.simulate.llama_swap import group, ideal_matrix
 from studium.fleet.simulate.ollama import Ollama
-from studium.fleet.simulate.parallel import Parallel
+from studium.fleet.simulate.plain import ByteLru, Fifo, Parallel
 from studium.fleet.simulate.policy import Named
 from studium.fleet.simulate.studium import Studium
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from studium.errors import StudiumBug
 from studium.fleet.simulate.machine import Machine
-from studium.fleet.simulate.measures import Outcome, served
+from studium.fleet.simulate.measures import Outcome
 from studium.fleet.simulate.policies import POLICIES
 from studium.fleet.simulate.policy import Named
 from studium.fleet.simulate.world import Trace
@@ -36,7 +36,7 @@ def simulate(trace: Trace, policy: Named, *, seed: int = 0) -> Outcome:
             raise _stuck(machine, policy.name)
         machine.advance(min(moments))
         mind.step(machine)
-    return Outcome(policy.name, trace.name, seed, served(machine.issued.values()), machine.tally)
+    return Outcome(policy.name, trace.name, seed, list(machine.issued.values()), machine.tally)
 
 
 def replay(

@@ -87,7 +87,6 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return the report as Markdown."""
     lines = [
         f"# Ways to use the students, on {comparison.what}",
         "",

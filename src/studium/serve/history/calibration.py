@@ -11,11 +11,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from random import Random
 from statistics import fmean
 from typing import NamedTuple
 
-from studium.evals.intervals import Interval, wilson
+from studium.evals.intervals import Interval, bootstrap, wilson
 
 MOST_PAIRS = 2000
 """Newest grades a curve is fitted to: it follows a changing roster, and takes milliseconds."""
@@ -82,39 +81,32 @@ def fit(pairs: Sequence[Pair]) -> Calibration:
     return Calibration(slope, offset, len(pairs))
 
 
-def ece(pairs: Sequence[Pair], num_bins: int = _BINS) -> float | None:
+def ece(pairs: Sequence[Pair]) -> float | None:
     """Return the expected calibration error, 0 to 1; None without pairs."""
     if not pairs:
         return None
     return sum(
-        len(one) * abs(fmean(p.confidence for p in one) - fmean(p.right for p in one))
-        for one in _bins(pairs, num_bins)
+        len(one) * abs(fmean(p.confidence for p in one) - fmean(p.right for p in one)) for one in _bins(pairs)
     ) / len(pairs)
 
 
-def ece_interval(pairs: Sequence[Pair], *, resamples: int = 300, seed: int = 0) -> Interval | None:
+def ece_interval(pairs: Sequence[Pair]) -> Interval | None:
     """Return the ECE with a 95 % bootstrap interval; None without pairs. Few pairs make it look too high."""
-    value = ece(pairs)
-    if value is None:
-        return None
-    rng = Random(seed)
-    found = sorted(ece(rng.choices(pairs, k=len(pairs))) or 0.0 for _ in range(resamples))
-    low, high = found[int(0.025 * resamples)], found[int(0.975 * resamples)]
-    return Interval(value, min(low, value), max(high, value))
+    return bootstrap(pairs, lambda drawn: ece(drawn) or 0.0, resamples=300) if pairs else None
 
 
-def cross_fitted(pairs: Sequence[Pair], folds: int = _FOLDS) -> list[Pair]:
+def cross_fitted(pairs: Sequence[Pair]) -> list[Pair]:
     """Return the pairs with each confidence as a curve gives it that was fitted to the other folds."""
-    if len(pairs) < folds:
+    if len(pairs) < _FOLDS:
         return list(pairs)
     fitted: list[Pair] = []
-    for fold in range(folds):
-        curve = fit([pair for number, pair in enumerate(pairs) if number % folds != fold])
-        fitted += [Pair(curve.of(pair.confidence), pair.right) for pair in pairs[fold::folds]]
+    for fold in range(_FOLDS):
+        curve = fit([pair for number, pair in enumerate(pairs) if number % _FOLDS != fold])
+        fitted += [Pair(curve.of(pair.confidence), pair.right) for pair in pairs[fold::_FOLDS]]
     return fitted
 
 
-def reliability_diagram(pairs: Sequence[Pair], num_bins: int = _BINS) -> list[Bin]:
+def reliability_diagram(pairs: Sequence[Pair]) -> list[Bin]:
     """Return bins of equal mass, the least confident first."""
     return [
         Bin(
@@ -122,17 +114,17 @@ def reliability_diagram(pairs: Sequence[Pair], num_bins: int = _BINS) -> list[Bi
             fmean(p.confidence for p in one),
             wilson(round(math.fsum(p.right for p in one)), len(one)),
         )
-        for one in (_bins(pairs, num_bins) if pairs else ())
+        for one in (_bins(pairs) if pairs else ())
     ]
 
 
-def _bins(pairs: Sequence[Pair], num_bins: int) -> list[list[Pair]]:
-    """Return the pairs in at most `num_bins` groups of nearly equal size, by confidence; few make fewer.
+def _bins(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """Return the pairs in at most _BINS groups of nearly equal size, by confidence; few make fewer.
 
     Equal confidences are never parted: which of them are right would decide what a bin holds.
     """
     ordered = sorted(pairs, key=lambda pair: pair.confidence)
-    number = max(1, min(num_bins, len(ordered) // _LEAST_IN_BIN))
+    number = max(1, min(_BINS, len(ordered) // _LEAST_IN_BIN))
     bins: list[list[Pair]] = [[]]
     for _, tied in groupby(ordered, key=lambda pair: pair.confidence):
         if len(bins) < number and sum(map(len, bins)) >= len(ordered) * len(bins) / number:

@@ -47,7 +47,6 @@ class SessionFolder:
         return self.proposals(prefix) / checked_student(student) / f"cycle_{cycle:03d}.md"
 
     def proposals(self, prefix: str) -> Path:
-        """Return the folder of all proposals."""
         if not _PREFIX.fullmatch(prefix):
             raise BadRequest(
                 f"the topic's prefix is {prefix!r}", expected="a-z, 0-9, '_' or '-', at most 32 characters"

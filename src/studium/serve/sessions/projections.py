@@ -96,7 +96,6 @@ def proposal_text(run: SessionRun) -> str:
 
 
 def cycle_json(summary: CycleSummary, runs: list[SessionRun], budget_bytes: int | None) -> Json:
-    """Return the report of one cycle."""
     return {
         "cycle": summary.cycle,
         "seconds": summary.seconds,

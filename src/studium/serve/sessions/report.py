@@ -31,7 +31,6 @@ def report_page(
     runs: Sequence[SessionRun],
     budgets: Mapping[int, int],
 ) -> str:
-    """Return the whole page."""
     plan = summary.plan
     head = (
         f"{escape(plan.topic)}, {summary.active_seconds / 60:.1f} of {plan.duration_s / 60:g} minutes, "

@@ -13,12 +13,12 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from studium.errors import ConfigurationError, StudiumError
-from studium.records.adapters import OWN_STUDENT, Adapter, Phase, Route
+from studium.records.adapters import OWN_STUDENT, Phase, Route
 from studium.records.answers import Query
 from studium.records.models import Student
+from studium.registry import Registry
 from studium.serve.history.fingerprint import identity
 from studium.serve.team.places import Place, own_place, seated
 from studium.serve.team.team import VIRTUAL_MODELS, Parts, Team
@@ -28,16 +28,6 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 TRY_AGAIN_S = 30.0
 """How often a champion that could not be made ready is tried again."""
-
-
-class RouteBook(Protocol):
-    """What routing reads of the registry; all block for the disk. Predecessors come the nearest first."""
-
-    def routes(self) -> Mapping[str, Route]: ...
-
-    def adapter(self, role: str, name_or_id: str) -> Adapter: ...
-
-    def nearest_predecessors(self, role: str) -> list[str]: ...
 
 
 Prepare = Callable[[Student, Student], Awaitable[None]]
@@ -69,7 +59,7 @@ class Routing:
         students: Mapping[str, Student],
         parts: Parts | None = None,
         *,
-        book: RouteBook | None = None,
+        book: Registry | None = None,
         workspace: Path = Path(),
         roles: Mapping[str, str] | None = None,
         prepare: Prepare = _at_once,
