@@ -92,6 +92,13 @@ def test_a_domain_with_few_problems_gives_those_it_has(tmp_path: Path):
     assert 0 < told["data"][0]["rows"] < 4096
 
 
+def test_the_few_steps_that_tell_the_pace_check_no_more_rows_than_they_see(tmp_path: Path):
+    choice = weakest(scores_of([figure("sorting", 0.9), figure("sorting", 0.9, 1), figure("measures", 0.3)]))
+    assert choice is not None
+    told = for_pace(recipe(choice, "sprout", tmp_path / "own.jsonl", Wanted("sprout")))
+    assert [one.get("rows") for one in (*told["data"], *told["replay"]["data"])] == [384, 384, None]
+
+
 def test_nothing_is_replayed_that_the_weak_skill_could_have_asked(tmp_path: Path):
     scores = scores_of([figure("arithmetic", 0.5), figure("arithmetic", 0.5, 1), figure("sorting", 0.9, 1)])
     choice = Choice(Score("arithmetic", 0.5, 0.4, 0.6, 90), "", tuple(scores))  # as if another asked the same
