@@ -139,10 +139,10 @@ def test_another_loss_than_transformers_is_found_before_the_first_step(tmp_path,
     """The plain model is spoilt, so that the two differ by what a wrong kernel might do."""
     (tmp_path / "recipe.yaml").write_text(RECIPE.format(base=base))
     check = (
-        "import sys; from studium.train.preflight.checking import inputs_of; "
+        "import sys; from pathlib import Path; from studium.train.preflight.checking import inputs_of; "
         "from studium.train.preflight.compute_checks import same_by_unsloth; "
         "from studium.train.recipe_file import read_told; "
-        "inputs = inputs_of(read_told(sys.argv[1], 'sft')); "
+        "inputs = inputs_of(read_told(Path(sys.argv[1]), 'sft')); "
         "inputs.model.model.layers[1].mlp.down_proj.weight.data.mul_(1.1); "
         "print(same_by_unsloth(inputs))"
     )

@@ -62,7 +62,9 @@ def same_by_unsloth(inputs: Inputs) -> Finding:
         return bad(name, error.happened, try_next=error.try_next)
     except Exception as error:  # whatever its kernels raise: nothing is trained then
         return bad(name, f"Unsloth failed: {type(error).__name__}: {error}", try_next="compute.unsloth: no")
-    if not abs(plain - fast) <= _SIXTEEN_BITS * max(abs(plain), 1e-3):
+    compute: Any = getattr(recipe, "compute", None)
+    rounding = _SIXTEEN_BITS if compute.bf16 or recipe.lora.four_bit else _ROUNDING
+    if not abs(plain - fast) <= rounding * max(abs(plain), 1e-3):
         says = f"four rows have a loss of {fast:.5g} by Unsloth, {plain:.5g} by transformers"
         return bad(name, says, try_next="compute.unsloth: no, or other versions of both")
     return good(name, f"loss {plain:.5g} by transformers, {fast:.5g} by Unsloth")
@@ -86,7 +88,7 @@ def losses_plain_and_fast(inputs: Inputs, rows: Sequence[Encoded]) -> tuple[floa
     # The untrained adapter changes nothing.
     learner = Learner(load_fast(recipe), recipe.optimiser, recipe.lora, steps=1, seed=recipe.seed)
     prepare(learner.model, recipe.compute)
-    return apart, -float(TokenCosts(learner, recipe.compute).logprobs_BT(rows).sum())
+    return apart, -float(TokenCosts(learner, recipe.compute).logprobs_BT(rows).detach().sum())
 
 
 def losses_apart_and_packed(model: Any, rows: Sequence[Encoded]) -> tuple[float, float]:
