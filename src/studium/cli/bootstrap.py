@@ -30,7 +30,7 @@ def bootstrap(
     """
     from studium.cli.checks import need_training_tools
     from studium.cli.improve import carried_out, plan, tell
-    from studium.manage.bootstrap import ROLE, improvement, wanted
+    from studium.manage.bootstrap import DOMAIN, ROLE, improvement, wanted
     from studium.manage.improve.champion import champion_of
     from studium.manage.improve.ending import EXIT, Ending
 
@@ -47,6 +47,9 @@ def bootstrap(
         note(f"{champion.name} serves: studium ask --student {ROLE} 'What is 47 + 58?'")
     elif turn.ending is Ending.PROMOTED:
         note(f"it was taken back since: studium adapters promote {ROLE} {turn.name} --force --reason '...'")
+    elif turn.ending in (Ending.HELD, Ending.ROLLED_BACK):
+        levels = " ".join(f"--level {one}" for one in turn.wanted.levels)
+        note(f"another try, under another name: studium improve --role {ROLE} --on {DOMAIN} {levels} --lora")
     raise typer.Exit(EXIT[turn.ending or Ending.STOPPED])
 
 

@@ -23,12 +23,15 @@ from studium.registry.files import CARD
 ROLE, STUDENT, DOMAIN, LEVELS = "implementer", "sprout", "arithmetic", (1, 2)
 SHELF, NAME = "foundational", "champion_v1"
 ACTOR = "studium bootstrap"
-PROBLEMS = 200
+PROBLEMS, LEAST_STEPS = 200, 300
+"""The name is given once, so what cannot be learnt in the time is not tried: 55 steps were held, 450 promoted."""
 
 
 def wanted(minutes: float) -> Wanted:
     """Return what is asked of the loop."""
-    return Wanted(ROLE, (DOMAIN,), minutes, PROBLEMS, lora=True, levels=LEVELS, shelf=SHELF)
+    return Wanted(
+        ROLE, (DOMAIN,), minutes, PROBLEMS, lora=True, levels=LEVELS, shelf=SHELF, least_steps=LEAST_STEPS
+    )
 
 
 def improvement(workspace: Path, minutes: float) -> Improvement:

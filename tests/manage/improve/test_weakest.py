@@ -109,4 +109,5 @@ def test_nothing_is_replayed_that_the_weak_skill_could_have_asked(tmp_path: Path
 def test_steps_fit_into_the_time_and_too_few_are_none():
     assert steps_within(100.0, 0.5) == 200
     assert steps_within(10.0, 0.5) == 0
+    assert (steps_within(100.0, 0.5, least=200), steps_within(100.0, 0.5, least=201)) == (200, 0)
     assert steps_within(1e6, 0.1) == 3000

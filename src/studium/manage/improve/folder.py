@@ -21,6 +21,8 @@ from studium.errors import BadRequest, ConfigurationError
 from studium.manage.improve.ending import Ending
 
 HOME = "improvements"
+LEAST_STEPS = 50
+"""With fewer nothing would be learnt."""
 _FILE, _LOCK = "improvement.json", ".lock"
 _NUMBER = re.compile(r"-(\d+)$")
 
@@ -31,7 +33,8 @@ Json = dict[str, Any]
 class Wanted:
     """What was asked for. `domains` empty: the weakest skill; `levels` of it: those it gets something of.
 
-    `problems` of each domain are for the comparison. `shelf` is where below adapters/ the result lies, "": the role's.
+    `problems` of each domain are for the comparison. Nothing is trained where fewer than `least_steps` fit into the
+    time. `shelf` is where below adapters/ the result lies, "": the role's.
     """
 
     role: str
@@ -43,6 +46,7 @@ class Wanted:
     seed: int = 1
     levels: tuple[int, ...] = ()
     shelf: str = ""
+    least_steps: int = LEAST_STEPS
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from studium.evals.items import fresh_items
 from studium.manage.improve.commands import Commands, OutOfTime, Told
 from studium.manage.improve.ending import Ending
 from studium.manage.improve.folder import Improvement
-from studium.manage.improve.recipe import LEAST_STEPS, PACE_STEPS, for_pace, recipe, steps_within, with_steps
+from studium.manage.improve.recipe import PACE_STEPS, for_pace, recipe, steps_within, with_steps
 from studium.manage.improve.weakest import Choice, scores_of, weakest, why_none
 from studium.records.adapters import Verdict
 from studium.train.exporting.trained import SCORES
@@ -147,8 +147,10 @@ class Loop:
         if "steps" not in found:
             gone_s = time.monotonic() - self._began
             left_s = wanted.minutes * 60 - gone_s
-            found["steps"] = steps_within(left_s * TRAINING_SHARE, found["seconds_a_step"])
-            needed_s = gone_s + LEAST_STEPS * found["seconds_a_step"] / TRAINING_SHARE
+            found["steps"] = steps_within(
+                left_s * TRAINING_SHARE, found["seconds_a_step"], wanted.least_steps
+            )
+            needed_s = gone_s + wanted.least_steps * found["seconds_a_step"] / TRAINING_SHARE
             found["minutes_needed"] = ceil(needed_s / 60)
             self._it.keep()
         steps = found["steps"]

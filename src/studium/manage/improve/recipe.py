@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from studium.domains.protocol import Split
-from studium.manage.improve.folder import Wanted
+from studium.manage.improve.folder import LEAST_STEPS, Wanted
 from studium.manage.improve.weakest import Choice
 from studium.train.config import Source
 from studium.train.data import problems_of
@@ -19,7 +19,7 @@ REPLAY_SHARE = 0.6
 BATCH = 32
 PACE_STEPS = 12
 VALIDATED = 100
-LEAST_STEPS, MOST_STEPS = 50, 3000
+MOST_STEPS = 3000
 _RATE, _LORA_RATE, _LORA_RANK = 0.001, 0.004, 32
 
 
@@ -88,7 +88,7 @@ def with_steps(told: Mapping[str, Any], steps: int) -> dict[str, Any]:
     }
 
 
-def steps_within(seconds: float, seconds_a_step: float) -> int:
-    """Return how many steps fit; 0 where so few fit that nothing would be learnt."""
+def steps_within(seconds: float, seconds_a_step: float, least: int = LEAST_STEPS) -> int:
+    """Return how many steps fit; 0 where fewer than `least` do."""
     fit = int(seconds / seconds_a_step) if seconds_a_step > 0 else MOST_STEPS
-    return 0 if fit < LEAST_STEPS else min(fit, MOST_STEPS)
+    return 0 if fit < least else min(fit, MOST_STEPS)
