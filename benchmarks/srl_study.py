@@ -40,7 +40,7 @@ WRONG_STEPS = 0.1
 FULL = Size(srl_steps=240, rlvr_steps=80, sft_steps=420, problems=300, prompts=2000)
 GROUPS, MOST_ROUNDS = 16, 2
 THINKING_STEPS = 900
-RATE = 1e-3
+RATE, RLVR_RATE = 1e-3, 2e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ class Study(Ground):
             data=(fresh_prompts,),
             batch=GROUPS,
             steps=self.size.rlvr_steps,
-            rate=RATE,
+            rate=RLVR_RATE,
             validate_every=0,
             thinks=thinks,
             reward=reward,
