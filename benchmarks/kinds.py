@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.report import Aim, Report, run
 from benchmarks.same_question import embedder
-from studium.serve.history.kinds import Kinds
+from studium.evals.kinds import Kinds
 
 SORTS = {
     "capital": "What is the capital of France?|Name the capital city of Japan.|Tell me Kenya's capital.|"

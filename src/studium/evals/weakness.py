@@ -1,14 +1,12 @@
 """Where a model fails: replies put together by domain, level and kind of question, how that changed, and what to do.
 
 The kind of a question is the task its domain reads in it; a question no domain can read joins the nearest cluster of
-like questions, by character trigrams (leader clustering, Hartigan 1975). A question that came several times counts
+like questions, by character trigrams (see `kinds`). A question that came several times counts
 once, with its latest reply. What is proposed is a recipe's `data:` block, of fresh problems from training's side.
 """
 
 import math
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +15,12 @@ from studium.domains.catalogue import all_domains
 from studium.domains.exact import ExactDomain
 from studium.evals.folder import evaluations
 from studium.evals.intervals import Interval, wilson
+from studium.evals.kinds import Kinds
 
 Json = dict[str, Any]
 COLUMNS = ("model", "domain", "level", "kind", "wrong", "asked", "share", "95 % interval", "before", "change")
 LEAST_ASKED = 5
 MOST_EXAMPLES = 3
-_NEAR = 0.35
 _ROWS_MANY, _ROWS_FEW = 512, 256
 _COMPARED = ("baseline", "tuned")
 
@@ -208,34 +206,14 @@ def _change(change: Interval | None) -> str:
 class _Kinds:
     """The kinds of questions there were so far."""
 
-    centres: dict[str, list[tuple[str, Counter[str]]]] = field(
-        default_factory=dict[str, list[tuple[str, Counter[str]]]]
-    )
+    clusters: dict[str, Kinds] = field(default_factory=dict[str, Kinds])
+    names: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
 
     def of(self, one: Seen) -> str:
         domain = all_domains().get(one.domain)
         reading = domain.phrases.read(one.question) if isinstance(domain, ExactDomain) else None
-        return reading.task if reading else self._like(one.domain, one.question)
-
-    def _like(self, domain: str, question: str) -> str:
-        grams = _trigrams(question)
-        known = self.centres.setdefault(domain, [])
-        near = max(known, key=lambda centre: _cosine(grams, centre[1]), default=None)
-        if near is not None and _cosine(grams, near[1]) >= _NEAR:
-            near[1].update(grams)
-            return near[0]
-        name = " ".join(question.split()[:6])[:40]
-        known.append((name, Counter(grams)))
-        return name
-
-
-def _trigrams(question: str) -> Counter[str]:
-    """Return the trigrams of a question's beginning; all numbers are alike."""
-    text = re.sub(r"\d+", "0", " ".join(question.casefold().split()))[:600]
-    return Counter(text[at : at + 3] for at in range(max(1, len(text) - 2)))
-
-
-def _cosine(one: Mapping[str, int], other: Mapping[str, int]) -> float:
-    shared = sum(number * other.get(gram, 0) for gram, number in one.items())
-    sizes = math.hypot(*one.values()) * math.hypot(*other.values())
-    return shared / sizes if sizes else 0.0
+        if reading:
+            return reading.task
+        clusters = self.clusters.setdefault(one.domain, Kinds(keep_words=False))
+        cluster = clusters.learn(one.question, None)
+        return self.names.setdefault((one.domain, cluster), " ".join(one.question.split()[:6])[:40])

@@ -20,7 +20,7 @@ from itertools import combinations
 
 from studium.errors import Unsupported
 from studium.fleet.simulate.machine import Machine
-from studium.fleet.simulate.policy import refuse_hopeless
+from studium.fleet.simulate.policy import Policy, refuse_hopeless
 from studium.fleet.simulate.world import Trace
 from studium.fleet.situation import TenantState
 
@@ -33,7 +33,7 @@ class _Swap:
     waiters: list[int] = field(default_factory=list[int])
 
 
-class LlamaSwap:
+class LlamaSwap(Policy):
     """The FIFO scheduler; `evictions` says who of the running has to leave for a model."""
 
     def __init__(self, machine: Machine, evictions: Evictions) -> None:
@@ -60,9 +60,6 @@ class LlamaSwap:
             if number in machine.waiting:
                 self._request(machine, number)
         self._carry_on(machine)
-
-    def look_again_s(self, machine: Machine) -> float | None:
-        return None
 
     def _finish_swaps(self, machine: Machine) -> bool:
         done = [name for name in self._swaps if self._is_ready(machine, name)]

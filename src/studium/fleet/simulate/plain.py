@@ -1,10 +1,16 @@
 """Three plain ways to share memory, as most programs do it: by recency, in strict order, and without a queue."""
 
 from studium.fleet.simulate.machine import Machine
-from studium.fleet.simulate.policy import least_recently_used, load_where_it_fits, refuse_hopeless, seat_all
+from studium.fleet.simulate.policy import (
+    Policy,
+    least_recently_used,
+    load_where_it_fits,
+    refuse_hopeless,
+    seat_all,
+)
 
 
-class ByteLru:
+class ByteLru(Policy):
     """Least recently used, aware of bytes: evict idle models, longest unused first, until the next one fits.
 
     What most servers with a memory ceiling describe (LocalAI's is LRU by count with an optional ceiling).
@@ -20,11 +26,8 @@ class ByteLru:
                 make_room(machine, machine.trace.models[model].bytes)
                 return
 
-    def look_again_s(self, machine: Machine) -> float | None:
-        return None
 
-
-class Fifo:
+class Fifo(Policy):
     """First in, first out: asks start strictly in the order they came.
 
     The plainest queue: whoever is in front and cannot start yet holds up everybody, also those whose model is
@@ -44,11 +47,8 @@ class Fifo:
                 make_room(machine, machine.trace.models[one.ask.model].bytes)
             return
 
-    def look_again_s(self, machine: Machine) -> float | None:
-        return None
 
-
-class Parallel:
+class Parallel(Policy):
     """No scheduler: everybody asks at once, and every ask fetches its model as soon as it can.
 
     Our description of programs that call `load(model)` from many threads over a shared cache: each ask for a
@@ -63,9 +63,6 @@ class Parallel:
         for model in machine.wanted():
             if not load_where_it_fits(machine, model):
                 self._push_out(machine, machine.trace.models[model].bytes)
-
-    def look_again_s(self, machine: Machine) -> float | None:
-        return None
 
     def _push_out(self, machine: Machine, need_bytes: int) -> None:
         for device in machine.devices.values():

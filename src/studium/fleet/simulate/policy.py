@@ -17,7 +17,7 @@ class Policy(Protocol):
 
     def look_again_s(self, machine: Machine) -> float | None:
         """Return after how many seconds to be asked again although nothing happens; None: not at all."""
-        ...
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from studium.config.schema import StoreConfig
 from studium.domains.catalogue import all_domains
 from studium.domains.protocol import Domain
 from studium.errors import BadRequest, CallerError
+from studium.evals.kinds import Cluster, Kinds
 from studium.records.answers import Answer, AnswerStatus, Query
 from studium.records.grades import (
     WHOLE,
@@ -33,7 +34,6 @@ from studium.serve.history.calibration import Calibration, Pair, fit
 from studium.serve.history.evidence_history import USUAL_WRONG_ANSWERS, InCommon, Together, added
 from studium.serve.history.fingerprint import fingerprint
 from studium.serve.history.grading import judged, kept, rated, repeated, verified
-from studium.serve.history.kinds import Cluster, Kinds
 from studium.serve.history.reliability import Reliability, family_of
 from studium.store import Store
 from studium.store.replies import Asked

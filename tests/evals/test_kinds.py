@@ -6,7 +6,7 @@ from string import ascii_lowercase
 
 import pytest
 
-from studium.serve.history.kinds import MOST_CLUSTERS, Kinds
+from studium.evals.kinds import MOST_CLUSTERS, Kinds
 
 SORTS = {
     "capital": ["What is the capital of France?", "What is the capital of Peru?", "Name the capital city of Japan."],
