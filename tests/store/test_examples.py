@@ -9,9 +9,10 @@ from pathlib import Path
 
 import orjson
 import pytest
+from sqlalchemy import select
 
 from studium.records.examples import Claim, Example, Terms
-from studium.store import open_store
+from studium.store import open_store, schema
 
 KILLED_WRITER = """
 import sys
@@ -63,7 +64,8 @@ def test_an_example_is_a_row_and_a_line(tmp_path):
         "a": {"licence": "Apache-2.0", "training": True, "source": "shipped"},
         "oracle": {"licence": "", "training": True, "source": "endpoint"},
     }
-    assert [row["request_id"] for row in store.examples.recent()] == ["two", "one"]
+    rows = store.read(select(schema.examples.c.request_id).order_by(schema.examples.c.id))
+    assert [row["request_id"] for row in rows] == ["one", "two"]
     store.close()
 
 

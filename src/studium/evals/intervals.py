@@ -27,19 +27,17 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
     return _score_interval(successes / trials, trials, level)
 
 
-def bootstrap_mean(
-    values: Sequence[float], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
+def bootstrap_mean(values: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return a mean with its percentile bootstrap interval.
 
     Give paired differences to compare two systems on the same items. Raises ValueError without values.
     """
     if not values:
         raise ValueError("the mean of nothing is not scored")
-    return bootstrap(values, fmean, level=level, resamples=resamples, seed=seed)
+    return bootstrap(values, fmean, resamples=resamples, seed=seed)
 
 
-def bounded_mean(values: Sequence[float], *, level: float = 0.95) -> Interval:
+def bounded_mean(values: Sequence[float]) -> Interval:
     """Return the mean of values from 0 to 1 with Wilson's interval for a share of the same size.
 
     Exact for zeros and ones; else wide rather than narrow, since no variable on [0, 1] varies more than a coin of its
@@ -47,7 +45,7 @@ def bounded_mean(values: Sequence[float], *, level: float = 0.95) -> Interval:
     """
     if not values or not all(0.0 <= value <= 1.0 for value in values):
         raise ValueError("the mean of nothing, or of what is not from 0 to 1")
-    return _score_interval(fmean(values), len(values), level)
+    return _score_interval(fmean(values), len(values), 0.95)
 
 
 def bootstrap(

@@ -21,6 +21,7 @@ Json = dict[str, Any]
 COLUMNS = ("model", "domain", "level", "kind", "wrong", "asked", "share", "95 % interval", "before", "change")
 LEAST_ASKED = 5
 MOST_EXAMPLES = 3
+_MOST_WRONG = 0.2
 _ROWS_MANY, _ROWS_FEW = 512, 256
 _COMPARED = ("baseline", "tuned")
 
@@ -114,7 +115,7 @@ def data_request(weak: Sequence[Weakness]) -> list[Json]:
     ]
 
 
-def strong(seen: Iterable[Seen], *, most_wrong: float = 0.2, least: int = LEAST_ASKED) -> list[Json]:
+def strong(seen: Iterable[Seen]) -> list[Json]:
     """Return a recipe's `replay: data:` of what is known well, so that learning the rest does not cost it."""
     spans: dict[tuple[str, int | None], list[Seen]] = {}
     for one in _latest(seen):
@@ -124,8 +125,8 @@ def strong(seen: Iterable[Seen], *, most_wrong: float = 0.2, least: int = LEAST_
         for (domain, level), replies in spans.items()
         if level
         and domain in all_domains()
-        and len(replies) >= least
-        and _span(replies).wrong <= most_wrong * len(replies)
+        and len(replies) >= LEAST_ASKED
+        and _span(replies).wrong <= _MOST_WRONG * len(replies)
     ]
 
 

@@ -16,8 +16,7 @@ class _Count:
 class Demand:
     """Rates of asks by model. Pure bookkeeping: the caller says what time it is."""
 
-    def __init__(self, memory_s: float = MEMORY_S) -> None:
-        self._memory_s = memory_s
+    def __init__(self) -> None:
         self._counts: dict[str, _Count] = {}
 
     def asked(self, model: str, now: float) -> None:
@@ -26,8 +25,8 @@ class Demand:
 
     def rate(self, model: str, now: float) -> float:
         """Return the asks per second expected for `model`: an exponentially fading count over its memory."""
-        return self._weight(model, now) / self._memory_s
+        return self._weight(model, now) / MEMORY_S
 
     def _weight(self, model: str, now: float) -> float:
         count = self._counts.get(model)
-        return count.weight * exp((count.at - now) / self._memory_s) if count else 0.0
+        return count.weight * exp((count.at - now) / MEMORY_S) if count else 0.0

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # A blocked ask is looked at again this often although nothing happened: its age counts in the plan.
 LOOK_AGAIN_S = 0.5
+# How long who wants a model out of memory waits for that.
+EVICT_S = 30.0
 
 Planner = Callable[[Situation], Sequence[Move]]
 
@@ -152,13 +154,13 @@ class Residency(Advice):
         if self._something_to_load_ahead() or self._house.loading():
             self._post(lambda: None)
 
-    async def evict(self, name: str, *, timeout_s: float = 30.0) -> bool:
+    async def evict(self, name: str) -> bool:
         """Unload a model now if nobody uses it; True when it is out of memory afterwards."""
         done = asyncio.get_running_loop().create_future()
         self._post(lambda: done.set_result(self._evict_if_idle(name)))
         task = await done
         if task is not None:
-            await asyncio.wait([task], timeout=timeout_s)
+            await asyncio.wait([task], timeout=EVICT_S)
             await self._all_heard()
         return name not in self._house.tenants
 

@@ -29,6 +29,8 @@ from studium.serve.team.routing import Routing
 from studium.serve.team.team import VIRTUAL_MODELS, Team
 from studium.serve.writing import written
 
+EMBED_S = 60.0
+
 
 class Ensemble:
     """Answers queries with those who stand in `routing`.
@@ -143,7 +145,7 @@ class Ensemble:
                     yield Delta(answer.text, answer.logprobs)
                 yield answer
 
-    async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float = 60.0) -> Embeddings:
+    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
         """Embed texts with a named student, or with the first that can for a virtual model.
 
         Raises Unsupported where no student of the roster gives embeddings, UnknownModel.
@@ -159,5 +161,5 @@ class Ensemble:
                 expected="a model with `embeddings: true`",
                 try_next="add an embedding model to studium.yaml under `models`, and a student that uses it",
             )
-        async with self._fleet.seat(student, timeout_s=timeout_s) as seat:
+        async with self._fleet.seat(student, timeout_s=EMBED_S) as seat:
             return await seat.embed(texts)

@@ -62,16 +62,6 @@ class ExampleLog:
         with self._database.connect() as connection:
             return connection.scalar(select(func.count()).select_from(schema.examples)) or 0
 
-    def recent(self, most: int = 20) -> list[Mapping[str, Any]]:
-        """Return the newest examples, newest first, as they stand in the file."""
-        query = (
-            select(schema.examples.c.id, schema.examples.c.body)
-            .order_by(schema.examples.c.id.desc())
-            .limit(most)
-        )
-        with self._database.connect() as connection:
-            return [{"id": number, **orjson.loads(body)} for number, body in connection.execute(query)]
-
     @contextmanager
     def _locked(self) -> Iterator[int]:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ came of it instead of doing it again.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -23,13 +23,12 @@ _WHAT = "the list of jobs"
 class JobLog:
     """The jobs of one store. Every call blocks for the disk; any thread, any process. Raises StoreUnavailable."""
 
-    def __init__(self, database: Engine, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Engine) -> None:
         self._database = database
-        self._now = now
 
     def add(self, job: Job) -> bool:
         """Keep a new job; False where there is one of its id."""
-        now = self._now()
+        now = time.time()
         values = {**_row(job), "created_at": now, "changed_at": now}
         statement = upsert(schema.jobs).values(values).on_conflict_do_nothing(["id"])
         with durably(self._database, _WHAT) as connection:
@@ -57,7 +56,7 @@ class JobLog:
             "state": JobState.RUNNING,
             "process": 0,
             "starts": table.c.starts + 1,
-            "changed_at": self._now(),
+            "changed_at": time.time(),
         }
         with durably(self._database, _WHAT) as connection:
             return token if connection.execute(update(table).where(mine).values(values)).rowcount else None
@@ -69,7 +68,7 @@ class JobLog:
         if "error" in values:
             values["error"] = orjson.dumps(values["error"]).decode()
         with durably(self._database, _WHAT) as connection:
-            changed = update(table).where(mine).values(**values, changed_at=self._now())
+            changed = update(table).where(mine).values(**values, changed_at=time.time())
             return connection.execute(changed).rowcount == 1
 
     def halt(self, job_id: str) -> bool:
@@ -79,7 +78,7 @@ class JobLog:
         waiting = (table.c.id == job_id) & (table.c.state == JobState.QUEUED)
         with durably(self._database, _WHAT) as connection:
             halted = connection.execute(
-                update(table).where(open_ones).values(halt=1, changed_at=self._now())
+                update(table).where(open_ones).values(halt=1, changed_at=time.time())
             ).rowcount
             connection.execute(update(table).where(waiting).values(state=JobState.STOPPED))
             return halted == 1
@@ -102,7 +101,7 @@ class JobLog:
             values["request"] = orjson.dumps(request).decode()
         with durably(self._database, _WHAT) as connection:
             queued = connection.execute(
-                update(table).where(over).values(**values, changed_at=self._now())
+                update(table).where(over).values(**values, changed_at=time.time())
             ).rowcount
             if queued and request is not None:
                 connection.execute(delete(schema.job_steps).where(schema.job_steps.c.job == job_id))
@@ -119,7 +118,7 @@ class JobLog:
     def finish(self, job_id: str, token: int, step: str, result: Mapping[str, Any]) -> bool:
         """Keep what came of a step, once; False where the token is an earlier one."""
         jobs = schema.jobs
-        values = {"job": job_id, "step": step, "at": self._now(), "result": orjson.dumps(result).decode()}
+        values = {"job": job_id, "step": step, "at": time.time(), "result": orjson.dumps(result).decode()}
         with durably(self._database, _WHAT) as connection:
             mine = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.token == token)
             if connection.scalar(mine) is None:

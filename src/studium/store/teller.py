@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 MOST_A_TURN = 256
 # A settlement the disk refuses is tried again this long after; meanwhile its reservation stands.
 RETRY_S = 1.0
+LOOK_S = 2.0
 _CLOSE_S = 10.0
 
 
@@ -36,7 +37,7 @@ class _Reservation(NamedTuple):
 class Teller:
     """Owns the thread. `seen` is called there with the settings changed at run time, after each look.
 
-    The settings are looked at with every turn, and every `look_s` seconds where somebody else may change them.
+    The settings are looked at with every turn, and every LOOK_S seconds where somebody else may change them.
     """
 
     def __init__(
@@ -45,12 +46,10 @@ class Teller:
         caps_of: CapsOf,
         *,
         seen: Callable[[Mapping[str, str]], None],
-        look_s: float = 2.0,
     ) -> None:
         self._spending = spending
         self._caps_of = caps_of
         self._seen = seen
-        self._look_s = look_s
         self._work: queue.SimpleQueue[_Settlement | _Reservation | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="studium-governor", daemon=True)
         self._thread.start()
@@ -74,7 +73,7 @@ class Teller:
         owed: list[_Settlement] = []
         ending = False
         while not ending:
-            batch, ending = self._next(RETRY_S if owed else self._look_s)
+            batch, ending = self._next(RETRY_S if owed else LOOK_S)
             settlements = owed + [one for one in batch if isinstance(one, _Settlement)]
             # Once running, a future cannot be withdrawn any more: whoever gave up learns its number all the same.
             reservations = [

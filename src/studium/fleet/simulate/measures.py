@@ -48,25 +48,20 @@ class Outcome:
 
     def late(self, priority: Priority | None = None) -> int:
         """Return how many answers came after their deadline."""
-        chosen = self.chosen(priority, None)
-        return sum(one.ask.deadline_s is not None and one.finish_s > one.ask.deadline_s for one in chosen)
+        return sum(
+            one.ask.deadline_s is not None and one.finish_s > one.ask.deadline_s
+            for one in self.chosen(priority)
+        )
 
-    def waits(self, priority: Priority | None = None, models: Iterable[str] | None = None) -> list[float]:
-        """Return the times to start, of one class or of some models only if so asked."""
-        return [one.wait_s for one in self.chosen(priority, models)]
+    def waits(self, priority: Priority | None = None) -> list[float]:
+        """Return the times to start, of one class only if so asked."""
+        return [one.wait_s for one in self.chosen(priority)]
 
     def finishes(self, priority: Priority | None = None) -> list[float]:
-        return [one.finish_s for one in self.chosen(priority, None)]
+        return [one.finish_s for one in self.chosen(priority)]
 
-    def chosen(self, priority: Priority | None, models: Iterable[str] | None) -> list[Issued]:
-        wanted = None if models is None else set(models)
-        return [
-            one
-            for one in self.served
-            if not one.refused
-            and (priority is None or one.priority is priority)
-            and (wanted is None or one.model in wanted)
-        ]
+    def chosen(self, priority: Priority | None) -> list[Issued]:
+        return [one for one in self.served if not one.refused and priority in (None, one.priority)]
 
     def first_waits(self, models: Iterable[str] | None = None) -> list[float]:
         """Return, for every time a model was wanted and not there, the seconds until it served the first ask."""

@@ -56,7 +56,7 @@ def _row(group: Sequence[Outcome], priority: Priority | None) -> Row:
         group[0].policy,
         "all" if priority is None else priority.name.lower(),
         len(group),
-        _mean(len(one.chosen(priority, None)) for one in group) or 0.0,
+        _mean(len(one.chosen(priority)) for one in group) or 0.0,
         _mean(one.refused for one in group) or 0.0,
         _mean(one.late(priority) for one in group) or 0.0,
         _mean(one.tally.loads for one in group) or 0.0,

@@ -45,16 +45,13 @@ def information(panel: Panel, replies: Sequence[MemberReply], name: str) -> floa
     return _telling(panel, panel.groups(replies), panel.siding(replies, [name], "")[0])
 
 
-def asking_order(
-    panel: Panel, replies: Sequence[MemberReply], options: Sequence[Option], most: int | None = None
-) -> list[Option]:
+def asking_order(panel: Panel, replies: Sequence[MemberReply], options: Sequence[Option]) -> list[Option]:
     """Return the options, those at hand first, then the most information per second; ties keep the order given.
 
     Each is weighed as if those before it had sided with the leader: whom to have in a group that could settle it.
-    `most` bounds how many are returned.
     """
     so_far, left, order = list(replies), list(options), list[Option]()
-    while left and (most is None or len(order) < most):
+    while left:
         groups = panel.groups(so_far)
         leading = next((one.answer for one in groups if one.answer is not None), "")
         siding = {one.name: panel.siding(so_far, [one.name], leading)[0] for one in left}

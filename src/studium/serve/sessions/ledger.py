@@ -201,12 +201,12 @@ class Ledger:
         with self._read() as connection:
             return {row.cycle: row.budget_bytes for row in connection.execute(query)}
 
-    def snapshots(self, last: int = 1) -> list[dict[str, Any]]:
-        """Return the newest rows of `hardware_snapshots`, oldest first."""
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Return the newest row of `hardware_snapshots`, where there is one."""
         table = schema.hardware_snapshots
         with self._read() as connection:
-            found = connection.execute(select(table).order_by(table.c.id.desc()).limit(last)).mappings()
-            return [dict(row) for row in reversed(found.all())]
+            found = connection.execute(select(table).order_by(table.c.id.desc()).limit(1)).mappings()
+            return [dict(row) for row in found]
 
     def close(self) -> None:
         self._database.dispose()
