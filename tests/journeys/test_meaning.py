@@ -138,6 +138,14 @@ async def test_a_paraphrase_is_given_again_and_what_is_only_near_is_not(tmp_path
         assert (off, on, (await ask("Hello! What should I cook for kids?"))[1]) == (None, "meaning", None)
 
 
+async def test_a_model_that_is_not_there_is_told_once(tmp_path, embeddings_url, caplog):
+    async with house(tmp_path, engine="elsewhere", source="nobody", url=embeddings_url) as (_, _, ask):
+        for number in range(3):
+            await ask(f"What should I cook for {number} kids?")
+    [told] = [one for one in caplog.records if "gives no embeddings" in one.message]
+    assert told.levelname == "WARNING" and "nobody" in told.message
+
+
 @pytest.mark.slow
 async def test_pairs_that_are_only_near_are_not_taken_for_the_same(tmp_path, embeddings_url):
     async with house(tmp_path, engine="elsewhere", source="wordllama-256", url=embeddings_url) as (_, _, ask):

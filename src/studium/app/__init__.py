@@ -289,12 +289,21 @@ def embed_of(roster: Roster, fleet: Fleet) -> Embed | None:
         return None
 
     elsewhere = not fleet.engines[student.model.engine].capabilities.manages_memory
+    told = set[str]()
 
     async def embed(question: str) -> Sequence[float]:
         if not elsewhere and student.model.name not in fleet.residency.resident():
             return ()
-        async with fleet.seat(student, timeout_s=EMBED_SECONDS, priority=Priority.EVALUATION) as seat:
-            return (await seat.embed([question])).vectors[0]
+        try:
+            async with fleet.seat(student, timeout_s=EMBED_SECONDS, priority=Priority.EVALUATION) as seat:
+                return (await seat.embed([question])).vectors[0]
+        except StudiumError as error:
+            if type(error).code not in told:
+                told.add(type(error).code)
+                log.warning(
+                    "%s gives no embeddings; questions are compared word for word: %s", student.name, error
+                )
+            return ()
 
     return embed
 
