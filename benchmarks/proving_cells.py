@@ -48,8 +48,6 @@ FACTS_WRONG, WRONG_AT = 8, 0.6
 REPLAYED, REPLAYED_ABOVE = 0.6, 0.75
 # How strongly RLVR is held to the student it began with: without it a seed in two loses 2 % of the old skill.
 KL = 0.3
-# Stacks are learned more slowly: what they were not taught well is lost first.
-SLOWER = {"stacks": 1.8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +265,7 @@ class Ground:
         mixture = Mixture(
             tuple(Share(self.domain, level, 1 + level / 2) for level in OLD_LEVELS), outside_weight=0.0
         )
-        steps = round(self.size.base_steps * SLOWER.get(self.domain, 1.0))
-        schedule = Schedule(steps, rows=24, length=128, long_factor=2, seed=self.seed)
+        schedule = Schedule(self.size.base_steps, rows=24, length=128, long_factor=2, seed=self.seed)
         train(model, Stream(mixture, tokenizer, seed=self.seed), schedule, say=lambda line: None)
         save(Loaded(model, wrapped(tokenizer), "base", "Apache-2.0"), self._checkpoint("base"))
 

@@ -3,8 +3,8 @@
 All count modulo 10. Levels 1 to 8 are so many steps of `+`, `-` and `*`; levels 11 to 18 are so many steps less ten of
 `@`, which is made up: a@b is a's partner among the digits, another one for odd b. Nothing but examples or trying says
 which, so a student that knows the first levels has 20 facts to learn. `chains` work left to right, `registers` run a
-program on three registers, `stacks` evaluate postfix notation. A step restates what it uses, and an expert's thought
-says what comes next.
+program on three registers, `stacks` evaluate postfix notation, rewriting it. A step restates what it uses, and
+an expert's thought says what comes next.
 """
 
 import re
@@ -21,6 +21,7 @@ Calculate = Callable[[int, str, int], int]
 MADE_UP_FROM = 10
 PARTNERS = tuple(tuple(Random(f"partners/{odd}").sample(range(10), 10)) for odd in (0, 1))
 _ANSWER = re.compile(r"\d")
+_FIRST_OPERATION = re.compile(r"\d\d[-+*@]")
 
 
 def calculate(one: int, operation: str, other: int) -> int:
@@ -153,7 +154,7 @@ class Registers(Drill):
 
 
 class Stacks(Drill):
-    """Postfix notation: two digits are taken from the stack for every operation. A step gives the stack after it."""
+    """Postfix notation: the first operation takes the two digits before it. A step gives what is left to be done."""
 
     name = "stacks"
     task = re.compile(r"[-+*@\d]{3,40}")
@@ -171,16 +172,13 @@ class Stacks(Drill):
         return "".join(tokens)
 
     def work(self, task: str, result: Calculate = calculate) -> tuple[list[Step], str]:
-        stack, steps = list[int](), list[Step]()
-        for token in task:
-            if token.isdigit():
-                stack.append(int(token))
-                continue
-            other, one = stack.pop(), stack.pop()
-            stack.append(result(one, token, other))
-            text = f"{one}{token}{other}={stack[-1]} {''.join(map(str, stack))}"
-            steps.append(Step(f"next {token}", text))
-        return steps, str(stack[-1])
+        steps = list[Step]()
+        while found := _FIRST_OPERATION.search(task):
+            one, other, operation = found.group()
+            value = result(int(one), operation, int(other))
+            task = f"{task[: found.start()]}{value}{task[found.end() :]}"
+            steps.append(Step(f"next {operation}", f"{one}{operation}{other}={value} {task}"))
+        return steps, task
 
     def _task_of(self, question: str) -> str | None:
         task = super()._task_of(question)
