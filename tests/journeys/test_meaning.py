@@ -134,7 +134,7 @@ async def test_a_paraphrase_is_given_again_and_what_is_only_near_is_not(tmp_path
         off = (await ask("Hey! What should I cook for kids?"))[2]
         shelf.switch(True, by="test", at=0.0)
         on = (await ask("Hey! What should I cook for kids?"))[1]
-        shelf.limits = replace(shelf.limits, expiry_s=0.0)
+        shelf.settings = replace(shelf.settings, expiry_s=0.0)
         assert (off, on, (await ask("Hello! What should I cook for kids?"))[1]) == (None, "meaning", None)
 
 

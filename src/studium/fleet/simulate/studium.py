@@ -40,8 +40,9 @@ HORIZON = 6
 class Studium:
     """Fills in a `Situation`, asks `plan`, performs its moves."""
 
-    def __init__(self, machine: Machine, seed: int, *, hints: bool) -> None:
+    def __init__(self, machine: Machine, seed: int, *, hints: bool, rules: Rules | None = None) -> None:
         self._hints = hints and machine.trace.announces
+        self._rules = rules or Rules()
         self._demand = Demand()
         self._seen = 0
         self._something_to_load_ahead = False
@@ -96,7 +97,7 @@ class Studium:
             tenants=[self._tenant(one, machine) for one in machine.residents.values()],
             places={model: self._places[model] for model in wanted},
             devices=self._devices,
-            rules=Rules(),
+            rules=self._rules,
             expected=expected,
             served_s_ago={priority: machine.now - at for priority, at in self._served_at.items()},
             away_s={model: machine.now - at for model, at in machine.left_s.items() if model in wanted},
