@@ -130,7 +130,8 @@ class _Search:
         staying = {name for name, code in held.items() if code != LEAVING}
         # Nobody needs to leave while all that will be wanted has room beside who stays.
         if sum(models[name].bytes for name in staying | wanted | ahead) > self._budget:
-            for name in state.fell_idle - set(working):
+            # In the order that `last` keeps: who has no use goes first, and those after it may still follow.
+            for name in sorted(state.fell_idle - set(working)):
                 if held[name] == RESIDENT and (1, name, 0) > state.last:
                     yield cost, self._evict(state, name)
                     if name not in wanted | ahead:

@@ -113,6 +113,20 @@ def test_the_optimum_waits_for_a_short_ask_it_knows_will_come():
     assert optimum(world, Objective.MAKESPAN) == pytest.approx(25.0)  # b until 9, unload 1, load 5, run 10
 
 
+def test_the_optimum_lets_two_leave_at_one_instant_whatever_they_are_called():
+    """At 0 s both have run; the quick one's room is enough for the large one, and the slow one may leave beside it."""
+    for number in range(8):
+        quick, slow = f"a{number}", f"b{number}"
+        models = [
+            model(quick, 1, load=0.0, unload=0.0),
+            model(slow, 2, load=0.0, unload=1.0),
+            model("z", 9, load=0.0),
+        ]
+        asks = [ask(0, slow, 0.0, 0.0), ask(1, quick, 0.0, 0.0), ask(2, "z", 0.0, 0.0, after=(0,))]
+        world = trace(models, asks, devices=[VirtualDevice("memory", models[1].bytes + models[2].bytes)])
+        assert optimum(world, Objective.MAKESPAN) == pytest.approx(0.0)
+
+
 def test_the_optimum_of_nothing_to_wait_for_is_the_load():
     world = trace([model("a", 4)], [ask(0, "a", 3.0)])
     assert optimum(world, Objective.MEAN_WAIT) == pytest.approx(5.0)
