@@ -53,7 +53,7 @@ while not done.exists():
     time.sleep(0.01)
 sys.exit(7)
 """
-BOUND_S = 40
+BOUND_S = 120
 
 
 @pytest.fixture

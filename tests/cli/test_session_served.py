@@ -29,7 +29,7 @@ models:
   - {{name: large, engine: scripted, source: "{script}#large"}}
 students: [{{name: steady}}, {{name: large}}]
 """
-BOUND_S = 40
+BOUND_S = 120
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def begun(folder: Path, name: str) -> "subprocess.Popen[str]":
     return process
 
 
-def until(done: Callable[[], bool], process: "subprocess.Popen[str]", limit_s: float = 60.0) -> None:
+def until(done: Callable[[], bool], process: "subprocess.Popen[str]", limit_s: float = 180.0) -> None:
     end = time.monotonic() + limit_s
     while not done():
         assert process.poll() is None, process.stdout.read() if process.stdout else ""

@@ -16,7 +16,7 @@ from studium.records.messages import Ask, Finish, Piece, Reply, Sampling
 from studium.records.models import ModelSpec
 
 T = TypeVar("T")
-LOAD_S = 20.0
+LOAD_S = 60.0
 
 
 @pytest.fixture(params=list(BENCHES))

@@ -81,7 +81,7 @@ async def house(
         await made.fleet.close()
 
 
-async def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> None:
+async def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> None:
     """Wait until something holds; fail when it does not within the limit."""
     async with asyncio.timeout(within_s):
         while not holds():

@@ -24,7 +24,7 @@ server: {{port: 0, heartbeat: 1s}}
 models: [{{name: adder, engine: scripted, source: "{folder}/script.yaml#adder"}}]
 students: [{{name: adder}}]
 """
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 class Served:

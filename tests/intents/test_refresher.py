@@ -59,7 +59,7 @@ async def refreshing(
 
 async def until(claim, what: str) -> None:
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not claim():
                 await asyncio.sleep(0.005)
     except TimeoutError:

@@ -23,7 +23,7 @@ from studium.web.server import serve
 
 ROOT = Path(__file__).parents[2]
 CLERK = ROOT / "src" / "studium" / "embedded" / "clerk.gguf"
-BOUND_S = 30.0
+BOUND_S = 120.0
 CONFIG = """
 workspace: {folder}/state
 server: {{port: 0, api_keys_env: KEYS}}

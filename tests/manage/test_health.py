@@ -19,7 +19,7 @@ async def test_a_worker_that_was_killed_is_there_again_before_it_is_asked(tmp_pa
         (before,) = await studium.fleet.residences()
         assert before.pid is not None
         os.kill(before.pid, signal.SIGKILL)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not studium.carer.revived:
                 await asyncio.sleep(0.05)
         (after,) = await studium.fleet.residences()

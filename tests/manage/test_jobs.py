@@ -67,7 +67,7 @@ def jobs(tmp_path, begun):
     store.close()
 
 
-def until(done, limit_s: float = 20.0) -> None:
+def until(done, limit_s: float = 90.0) -> None:
     end = time.monotonic() + limit_s
     while not done():
         assert time.monotonic() < end

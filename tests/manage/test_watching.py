@@ -107,7 +107,7 @@ async def test_in_the_shadow_nobody_is_given_the_challengers_words_and_what_is_r
         for number in range(5):
             assert (await ask(studium, number)).adapter == ""
         await studium.watch.catch_up()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while studium.watch.counts["exposed"] < 5:
                 await asyncio.sleep(0.01)
 
@@ -117,7 +117,7 @@ async def test_in_the_shadow_nobody_is_given_the_challengers_words_and_what_is_r
 
         answer = await ask(studium, 6)
         studium.fleet.purse = Refuses()  # type: ignore[assignment]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not studium.watch.counts["refused"]:
                 await asyncio.sleep(0.01)
         assert answer.text == "Answer: 5" and studium.watch.counts["exposed"] == 5
@@ -128,7 +128,7 @@ async def test_feedback_on_an_answer_of_the_shift_counts_for_the_side_that_gave_
         await begin(studium, share=0.5)
         answers = [await ask(studium, number) for number in range(12)]
         await studium.watch.catch_up()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while studium.watch.counts["exposed"] < 12:
                 await asyncio.sleep(0.01)
         await studium.history.catch_up()

@@ -68,7 +68,7 @@ class FakeEnsemble:
         self.steps = list(steps)
 
     async def has_been_asked(self, times: int) -> None:
-        async with asyncio.timeout(15), self._count:
+        async with asyncio.timeout(60), self._count:
             await self._count.wait_for(lambda: len(self.queries) >= times)
 
     async def stream(self, query: Query) -> AsyncGenerator[AnswerEvent, None]:

@@ -34,7 +34,7 @@ async def test_a_channel_is_made_told_read_changed_and_removed(house, keeping):
         status, made = await send(caller, "PUT", "/npc-1", NPC)
         assert (status, made["intent"]["state"], made["intent"]["text"]) == (201, "empty", "stay")
         assert await send(caller, "POST", "/npc-1/observation", {"text": "a wolf"}) == (204, None)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while (shown := (await send(caller, "GET", "/npc-1"))[1])["intent"]["state"] != "fresh":
                 await asyncio.sleep(0.01)
         assert (shown["intent"]["text"], shown["intent"]["confidence"]) == ("run", 0.9)

@@ -12,7 +12,7 @@ import pytest
 from studium.records.answers import Delta
 
 HALF_A_HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-BOUND_S = 15
+BOUND_S = 60
 
 
 @pytest.fixture

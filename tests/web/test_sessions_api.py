@@ -18,7 +18,7 @@ server: {{port: 0, heartbeat: 1s}}
 models: [{{name: adder, engine: scripted, source: "{folder}/script.yaml#adder"}}]
 students: [{{name: adder}}]
 """
-BOUND_S = 15
+BOUND_S = 60
 
 
 class Client:

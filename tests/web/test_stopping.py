@@ -12,7 +12,7 @@ from studium.records.answers import Delta
 from studium.web.server import serve
 
 QUESTION = {"model": "auto", "messages": [{"role": "user", "content": "x"}]}
-BOUND_S = 15
+BOUND_S = 60
 
 
 @asynccontextmanager

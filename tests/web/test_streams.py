@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from studium.errors import EngineTimeout
 from studium.records.answers import Delta, Progress
 
-BOUND_S = 15
+BOUND_S = 60
 CHAT = {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "x"}]}
 
 

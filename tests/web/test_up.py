@@ -26,7 +26,7 @@ students: [{name: echo}, {name: slow}]
 SLOW = "models: {slow: {default: 'at last', first_token_s: 30}}"
 PROGRAM = "import typer; from studium.web.up import up; typer.run(up)"
 SOURCES = Path(__file__).parents[2] / "src"
-BOUND_S = 30
+BOUND_S = 90
 
 
 @asynccontextmanager

@@ -35,7 +35,7 @@ from studium.errors import (
 from studium.records.messages import Ask, Finish, Message, Piece, Reply, Sampling
 from studium.records.models import ModelSpec
 
-LOAD_S = 20.0
+LOAD_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def spec(path: Path, name: str = "tiny", **more: object) -> ModelSpec:
     return ModelSpec(name=name, engine="llamacpp", source=str(path), **shape)  # type: ignore[arg-type]
 
 
-def ask(text: str = "Hello", *, max_tokens: int = 16, timeout_s: float = 20.0) -> Ask:
+def ask(text: str = "Hello", *, max_tokens: int = 16, timeout_s: float = 60.0) -> Ask:
     sampling = Sampling(max_tokens=max_tokens, seed=1)
     return Ask(messages=(Message("user", text),), sampling=sampling, timeout_s=timeout_s)
 
@@ -209,14 +209,20 @@ async def test_leaving_an_answer_frees_its_slot_in_the_worker(
                 if await busy(session):
                     return answer
 
-    async with aiohttp.ClientSession() as session:
+    async def freed_early(session: aiohttp.ClientSession) -> bool:
         whole_s = (await complete(engine, model, ask(max_tokens=900))).seconds
-        async with asyncio.timeout(30.0):
-            answer = await begun(session)
+        answer = await begun(session)
+        left = time.monotonic()
         answer.cancel()
-        async with asyncio.timeout(whole_s / 2):
-            while await busy(session):
-                pass
+        while await busy(session):
+            pass
+        return time.monotonic() - left < whole_s / 2
+
+    async with aiohttp.ClientSession() as session, asyncio.timeout(90.0):
+        for _ in range(5):  # a busy machine can hold up our own looking
+            if await freed_early(session):
+                return
+    pytest.fail("a slot was held for as long as its answer would have taken, five times of five")
 
 
 async def test_a_worker_answers_nobody_without_its_key(engine: LlamaCppEngine, tiny: Path) -> None:

@@ -20,7 +20,7 @@ from studium.errors import EngineDied, ModelBroken, PromptTooLong
 from studium.records.messages import Ask, Finish, Message, Piece, Sampling
 from studium.records.models import ModelSpec
 
-LOAD_S = 20.0
+LOAD_S = 60.0
 SERVER = {"runner": "llama-server"}
 
 

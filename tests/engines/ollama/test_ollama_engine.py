@@ -63,7 +63,7 @@ def bodies(running: Running, path: str) -> list:
 
 async def test_loading_pins_a_model_and_unloading_waits_until_it_is_gone():
     async with engine_on(ModelScript(resident_bytes=5_000)) as (engine, running):
-        residence = await engine.load(ALPHA, timeout_s=5)
+        residence = await engine.load(ALPHA, timeout_s=30)
         assert (residence.model, residence.resident_bytes, residence.vram_bytes) == ("alpha", 5_000, 5_000)
         assert [held.model for held in await engine.residences()] == ["alpha"]
         await engine.unload(ALPHA)
@@ -79,7 +79,7 @@ async def test_memory_that_ollama_keeps_is_reported_and_not_hidden():
 
     model = ModelScript(fault=Fault(FaultKind.KEEPS_MEMORY, times=1))
     async with engine_on(model, clock=lambda: now[0], sleep=sleep) as (engine, _):
-        await engine.load(ALPHA, timeout_s=5)
+        await engine.load(ALPHA, timeout_s=30)
         with pytest.raises(EngineTimeout, match="still holds alpha 10 s.*ollama stop mistral"):
             await engine.unload(ALPHA)
         assert [held.model for held in await engine.residences()] == ["alpha"]
@@ -89,7 +89,7 @@ async def test_memory_that_ollama_keeps_is_reported_and_not_hidden():
 
 async def test_an_answer_is_streamed_with_the_choices_of_the_ask_and_never_a_cut_prompt():
     async with engine_on(replace(says("one two three"), json_answer='{"n":1}')) as (engine, running):
-        await engine.load(ALPHA, timeout_s=5)
+        await engine.load(ALPHA, timeout_s=30)
         ask = replace(QUESTION, sampling=Sampling(top_k=3, max_tokens=2, seed=0), top_logprobs=2)
         reply = await complete(engine, ALPHA, ask)
         body = bodies(running, "/api/chat")[-1]
@@ -119,7 +119,7 @@ async def test_an_answer_is_streamed_with_the_choices_of_the_ask_and_never_a_cut
 )
 async def test_a_stream_that_breaks_is_never_taken_for_an_answer(kind, error):
     async with engine_on(breaks(kind, after_tokens=2)) as (engine, _):
-        await engine.load(ALPHA, timeout_s=5)
+        await engine.load(ALPHA, timeout_s=30)
         heard = []
         with pytest.raises(error):
             async with aclosing(engine.generate(ALPHA, replace(QUESTION, timeout_s=0.5))) as parts:
@@ -141,12 +141,12 @@ async def test_a_load_that_fails_is_named_and_leaves_nothing(kind, error):
         with pytest.raises(error):
             await engine.load(ALPHA, timeout_s=0.3)
         assert await engine.residences() == []
-        assert (await engine.load(ALPHA, timeout_s=5)).model == "alpha"
+        assert (await engine.load(ALPHA, timeout_s=30)).model == "alpha"
 
 
 async def test_a_refusal_is_a_refusal():
     async with engine_on(breaks(FaultKind.REFUSE)) as (engine, _):
-        await engine.load(ALPHA, timeout_s=5)
+        await engine.load(ALPHA, timeout_s=30)
         with pytest.raises(EngineRefused, match="500"):
             await complete(engine, ALPHA, QUESTION)
 
@@ -156,11 +156,11 @@ async def test_a_missing_server_and_a_missing_model_name_the_command_that_helps(
         free.bind(("127.0.0.1", 0))
         engine = OllamaEngine(f"http://127.0.0.1:{free.getsockname()[1]}")
         with pytest.raises(EngineMissing, match="`ollama serve`"):
-            await engine.load(ALPHA, timeout_s=5)
+            await engine.load(ALPHA, timeout_s=30)
         await engine.close()
     async with engine_on(says("x")) as (engine, _):
         for call in (
-            engine.load(replace(ALPHA, source="llama2"), timeout_s=5),
+            engine.load(replace(ALPHA, source="llama2"), timeout_s=30),
             engine.estimate(STUDENT.model),
         ):
             with pytest.raises(UnknownModel, match="`studium students create`.*`ollama pull"):
@@ -170,7 +170,7 @@ async def test_a_missing_server_and_a_missing_model_name_the_command_that_helps(
 async def test_a_server_that_dies_after_loading_is_an_engine_that_died():
     async with serving(Script({"mistral": says("x")})) as running:
         engine = OllamaEngine(running.url)
-        await engine.load(ALPHA, timeout_s=5)
+        await engine.load(ALPHA, timeout_s=30)
     with pytest.raises(EngineDied, match="ollama serve"):
         await complete(engine, ALPHA, QUESTION)
     assert await engine.residences() == []
@@ -180,7 +180,7 @@ async def test_a_server_that_dies_after_loading_is_an_engine_that_died():
 
 async def test_an_old_ollama_that_would_cut_is_not_given_what_may_not_fit():
     async with engine_on(says("fine"), ollama_version="0.9.0") as (engine, _):
-        await engine.load(ALPHA, timeout_s=5)
+        await engine.load(ALPHA, timeout_s=30)
         assert (await complete(engine, ALPHA, QUESTION)).text == "fine"
         with pytest.raises(PromptTooLong, match="upgrade Ollama"):
             await complete(engine, ALPHA, Ask(prompt="x" * 1000))
@@ -189,8 +189,8 @@ async def test_an_old_ollama_that_would_cut_is_not_given_what_may_not_fit():
 async def test_what_ollama_cannot_do_is_refused():
     async with engine_on(says("x")) as (engine, _):
         with pytest.raises(Unsupported, match="ADAPTER"):
-            await engine.load(replace(ALPHA, adapters=("a",)), timeout_s=5)
-        await engine.load(ALPHA, timeout_s=5)
+            await engine.load(replace(ALPHA, adapters=("a",)), timeout_s=30)
+        await engine.load(ALPHA, timeout_s=30)
         with pytest.raises(Unsupported, match="grammar"):
             await complete(engine, ALPHA, replace(QUESTION, grammar='root ::= "x"'))
 
@@ -270,7 +270,7 @@ async def test_a_student_speaks_with_its_own_prompt_once_created():
     async with engine_on(ModelScript(obeys=True)) as (engine, _):
         student = replace(STUDENT, system_prompt="Always say moo", sampling=Sampling())
         await engine.create_student(student, "mistral")
-        await engine.load(student.model, timeout_s=5)
+        await engine.load(student.model, timeout_s=30)
         assert (await complete(engine, student.model, QUESTION)).text == "moo"
 
 

@@ -49,7 +49,7 @@ async def engine_on(
         engine = OpenAIApiEngine(f"{running.url}/v1/", **choices)
         try:
             if load:
-                await engine.load(ALPHA, timeout_s=5)
+                await engine.load(ALPHA, timeout_s=30)
             yield engine, running
         finally:
             await engine.close()
@@ -72,14 +72,14 @@ async def test_a_call_costs_what_the_price_table_says_and_none_where_it_says_not
 async def test_the_key_comes_from_the_environment_and_its_absence_is_named_without_it():
     choices = {"server_key": "s3cret", "api_key_env": "MY_KEY", "load": False}
     async with engine_on(says("yes"), environment={"MY_KEY": "s3cret"}, **choices) as (engine, _):
-        await engine.load(ALPHA, timeout_s=5)
+        await engine.load(ALPHA, timeout_s=30)
         assert (await complete(engine, ALPHA, QUESTION)).text == "yes"
     async with engine_on(says("yes"), environment={}, **choices) as (engine, _):
         with pytest.raises(ConfigurationError, match="MY_KEY is not set"):
-            await engine.load(ALPHA, timeout_s=5)
+            await engine.load(ALPHA, timeout_s=30)
     async with engine_on(says("yes"), environment={"MY_KEY": "wr0ng"}, **choices) as (engine, _):
         with pytest.raises(EngineMissing, match="refuses the key in MY_KEY") as refused:
-            await engine.load(ALPHA, timeout_s=5)
+            await engine.load(ALPHA, timeout_s=30)
         assert "wr0ng" not in str(refused.value)
 
 
@@ -130,7 +130,7 @@ async def test_a_refused_connection_is_retried_and_then_named_as_a_missing_engin
         waits = Waits()
         engine = OpenAIApiEngine(url, retries=Retries(attempts=3), clock=waits, sleep=waits.sleep)
         with pytest.raises(EngineMissing, match="start the server"):
-            await engine.load(ALPHA, timeout_s=5)
+            await engine.load(ALPHA, timeout_s=30)
         await engine.close()
     assert waits.waited_s == [0.5, 1.0]
 
@@ -138,7 +138,7 @@ async def test_a_refused_connection_is_retried_and_then_named_as_a_missing_engin
 async def test_a_wrong_path_and_an_unknown_model_are_told_apart():
     async with engine_on(says("x"), load=False) as (engine, running):
         with pytest.raises(UnknownModel, match="no model 'beta'; one of served-alpha"):
-            await engine.load(replace(ALPHA, source="beta"), timeout_s=5)
+            await engine.load(replace(ALPHA, source="beta"), timeout_s=30)
         wrong = OpenAIApiEngine(running.url + "/nowhere")
         with pytest.raises(EngineMissing, match="usually ends in /v1"):
             await wrong.models()
@@ -174,4 +174,4 @@ async def test_what_the_protocol_cannot_say_is_refused():
             with pytest.raises(error):
                 await complete(engine, model, ask)
         with pytest.raises(Unsupported, match="adapters"):
-            await engine.load(replace(ALPHA, adapters=("x",)), timeout_s=1)
+            await engine.load(replace(ALPHA, adapters=("x",)), timeout_s=30)

@@ -50,10 +50,10 @@ async def test_a_model_is_found_in_a_file_by_its_own_name_or_by_the_one_given(tm
     engine, spec = ScriptedEngine(), ModelSpec(name="beta", engine="scripted", source=str(file))
     named = replace(spec, name="x", source=f"{file}#alpha")
     for model, answer in ((spec, "B"), (named, "A")):
-        await engine.load(model, timeout_s=1)
+        await engine.load(model, timeout_s=30)
         assert (await complete(engine, model, Ask(prompt="hi"))).text == answer
     with pytest.raises(UnknownModel, match="no model 'gamma'"):
-        await engine.load(replace(spec, name="gamma"), timeout_s=1)
+        await engine.load(replace(spec, name="gamma"), timeout_s=30)
     with pytest.raises(UnknownModel, match="no script at"):
         read_script(tmp_path / "missing.yaml")
 

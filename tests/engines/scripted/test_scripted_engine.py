@@ -201,15 +201,15 @@ async def test_a_load_that_fails_leaves_nothing_in_memory(kind, error):
         {"alpha": ModelScript(fault=Fault(kind, times=1))}, clock=clock, sleep=clock.sleep
     )
     with pytest.raises(error):
-        await engine.load(ALPHA, timeout_s=3)
+        await engine.load(ALPHA, timeout_s=30)
     assert (await engine.residences(), engine.occupied_bytes) == ([], 0)
-    assert (await engine.load(ALPHA, timeout_s=3)).model == "alpha"
+    assert (await engine.load(ALPHA, timeout_s=30)).model == "alpha"
 
 
 async def test_memory_and_load_time_are_as_declared_and_loading_twice_is_loading_once():
     script = ModelScript(load_s=2.0, resident_bytes=100, peak_bytes=150)
     engine, _ = await loaded(script)
-    residence = await engine.load(ALPHA, timeout_s=1)
+    residence = await engine.load(ALPHA, timeout_s=30)
     assert (residence.resident_bytes, residence.peak_bytes, residence.load_seconds) == (100, 150, 2.0)
     assert (await engine.estimate(ALPHA)).total_bytes == 150
     assert [event.what for event in engine.events] == ["load"]
@@ -223,21 +223,21 @@ async def test_a_model_can_lie_about_the_memory_it_gave_back():
     engine, _ = await loaded(ModelScript(resident_bytes=100, fault=Fault(FaultKind.KEEPS_MEMORY, times=1)))
     await engine.unload(ALPHA)
     assert engine.occupied_bytes == 100
-    await engine.load(ALPHA, timeout_s=1)
+    await engine.load(ALPHA, timeout_s=30)
     await engine.unload(ALPHA)
     assert engine.occupied_bytes == 0
 
 
 async def test_unloading_ends_an_answer_in_flight():
     engine = ScriptedEngine({"alpha": replace(says("one two"), fault=Fault(FaultKind.HANG, after_tokens=1))})
-    await engine.load(ALPHA, timeout_s=1)
+    await engine.load(ALPHA, timeout_s=30)
     async with aclosing(engine.generate(ALPHA, ask("a"))) as stream:
         assert await anext(stream) == Piece("one")
         rest = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         await engine.unload(ALPHA)
         with pytest.raises(EngineDied, match="unloaded while it answered"):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await rest
 
 
@@ -268,9 +268,9 @@ async def test_embeddings_are_unit_vectors_near_where_words_are_shared():
 async def test_adapters_and_unknown_sources_are_refused():
     engine = ScriptedEngine()
     with pytest.raises(Unsupported, match="no adapters"):
-        await engine.load(replace(ALPHA, source="echo", adapters=("a.gguf",)), timeout_s=1)
+        await engine.load(replace(ALPHA, source="echo", adapters=("a.gguf",)), timeout_s=30)
     with pytest.raises(UnknownModel, match="'alpha'.*echo"):
-        await engine.load(ALPHA, timeout_s=1)
+        await engine.load(ALPHA, timeout_s=30)
     echo = replace(ALPHA, source="echo")
-    await engine.load(echo, timeout_s=1)
+    await engine.load(echo, timeout_s=30)
     assert (await complete(engine, echo, ask("two\nlines"))).text == "two\nlines"

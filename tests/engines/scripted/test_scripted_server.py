@@ -294,7 +294,7 @@ async def test_the_command_prints_its_port_and_ends_when_told(tmp_path: Path):
     command = (sys.executable, "-m", "studium.engines.scripted.server", "--script", str(file))
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=os.environ)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             said = orjson.loads(await process.stdout.readline())
             async with (
                 aiohttp.ClientSession() as session,

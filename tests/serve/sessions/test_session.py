@@ -43,11 +43,11 @@ def skips(h: House, cycle: int, name: str = "s1") -> dict[str, str]:
 
 
 async def until(condition) -> None:
-    for _ in range(2000):
+    for _ in range(12_000):
         if condition():
             return
         await asyncio.sleep(0.005)
-    raise AssertionError("it did not happen within 10 s")
+    raise AssertionError("it did not happen within a minute")
 
 
 async def test_a_session_leaves_exactly_the_promised_files(tmp_path):
@@ -276,7 +276,7 @@ async def test_a_file_stop_in_the_folder_stops_it(tmp_path):
         running = asyncio.create_task(h.run(h.plan(max_cycles=None)))
         await until(lambda: any("useful" in line for line in h.told))
         h.folder().stop.write_text("stop")
-        summary = await asyncio.wait_for(running, 10)
+        summary = await asyncio.wait_for(running, 60)
     assert (summary.state, summary.reason) == (SessionState.STOPPED, "stopped")
     assert not h.folder().stop.exists()
 
@@ -430,7 +430,7 @@ async def test_a_full_disk_ends_it_in_order_and_what_was_recorded_stays(tmp_path
             database, "checkout", lambda raw, *_: raw.execute(f"PRAGMA max_page_count = {pages + 2}")
         )
         with pytest.raises(StoreUnavailable, match="full") as refused:
-            await asyncio.wait_for(running, 30)
+            await asyncio.wait_for(running, 60)
         assert "studium session resume s1" in refused.value.try_next
         done = len(recorded(h))
         assert done >= 1
