@@ -76,11 +76,12 @@ def batch_of(
     normalise: Normalise,
     constant: float,
     given_share: float,
+    full: float = 1.0,
     elsewhere: bool = False,
 ) -> Batch:
     """Return drawn replies with an advantage each, and given rows, which together count `given_share` of the loss.
 
-    `elsewhere` keeps the log-probabilities they were drawn with.
+    `full` is the share of the groups asked for that are there: each counts as one of all. `elsewhere` keeps the log-probabilities they were drawn with.
     """
     import torch
 
@@ -105,7 +106,7 @@ def batch_of(
         trained_BT[at, one.num_prompt - 1 : len(one.ids) - 1] = True
     share = given_share if drawn else 1.0
     parts = [
-        (1 - share) * token_weights(trained_BT[:drawn], normalise, constant=constant),
+        (1 - share) * full * token_weights(trained_BT[:drawn], normalise, constant=constant),
         share * token_weights(trained_BT[drawn:], "token"),
     ]
     drawn_B = torch.arange(len(rows)) < drawn

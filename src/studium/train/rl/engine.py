@@ -85,11 +85,11 @@ class PolicyStage:
             self._prompts.take, recipe.batch, seed=recipe.seed * 1_000_003 + number, repair=self._repair
         )
         told = {**_told(rollouts), **signs_of(rollouts.drawn, thinks=recipe.thinks)}
-        given = self._given.take(self._num_given())
-        if not rollouts.groups and not given:
-            # Nothing to learn from: said as it is, and no step is taken.
+        if not rollouts.groups:
+            # Nothing to learn: said as it is, and no step is taken. Steps of replay alone would bring the optimiser's
+            # second moments to nought, and the next group that teaches would be taken for thirty.
             return StepDone({"loss": 0.0, **told, "updated": 0.0})
-        batch = self.batch(rollouts.groups, given)
+        batch = self.batch(rollouts.groups, self._given.take(self._num_given()))
         metrics = self._learn(number, batch, allow)
         rows = zip(batch.row_ids, batch.rewards, strict=False)
         # The reward is what people look for first: the surrogate's loss is 0 on the first pass, whatever is learned.
@@ -108,7 +108,10 @@ class PolicyStage:
         return batch if share == 1 else min(4 * batch, ceil(batch * share / (1 - share)))
 
     def batch(self, groups: Sequence[Group], given: Sequence[Row]) -> Batch:
-        """Return drawn groups with their advantages, and given rows, as one batch."""
+        """Return drawn groups with their advantages, and given rows, as one batch.
+
+        Groups that the batch lacks count as groups of advantage 0: one that teaches is not taken for all.
+        """
         objective = self._recipe.objective
         spread: Spread = "std" if objective.spread == "std" else "none"
         how: Normalise = {"sequence": "sequence", "token": "token"}.get(objective.normalise, "constant")  # pyright: ignore[reportAssignmentType]
@@ -120,6 +123,7 @@ class PolicyStage:
             normalise=how,
             constant=float(self._recipe.draws.most_tokens),
             given_share=self._share,
+            full=len(groups) / self._recipe.batch,
             elsewhere=self._elsewhere is not None,
         )
 
@@ -143,7 +147,7 @@ class PolicyStage:
             if self._reference is not None:
                 kl_BT = kl_estimate(policy.logprobs_BT, self._reference_of(part)) * free_BT
                 loss_BT = loss_BT + objective.kl * kl_BT
-                told["kl"].append(float(kl_BT[free_BT].mean()) if free_BT.any() else 0.0)
+                told["kl"].append(float(kl_BT[free_BT].mean().detach()) if free_BT.any() else 0.0)
             if objective.entropy:
                 loss_BT = loss_BT - objective.entropy * policy.entropy_BT * free_BT
             if free_BT.any():
