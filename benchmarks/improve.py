@@ -5,7 +5,7 @@ the registry says is champion, whom the endpoint hears answer, and before and af
 skill (problems of a seed that the loop never used). Lines on the screen that a library wrote are counted.
 
 --runs N (default 3) repeats it; --role and --minutes choose what is improved. --quick: one turn of two minutes, with
-fewer problems: it shows the road, not the gain.
+fewer problems: it shows the road, not the gain. Runs of the same commit are kept in build/: stopped, it goes on.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Aim, Report, emit, say
+from benchmarks.report import BUILD, Aim, Report, commit, emit, say
 from studium.config.running import running_server
 from studium.evals.intervals import wilson
 from studium.manage.improve.ending import EXIT, Ending
@@ -49,9 +49,19 @@ def main() -> None:
     runs = given.runs or (1 if given.quick else RUNS)
     minutes = given.minutes or (QUICK_MINUTES if given.quick else MINUTES)
     problems = QUICK_PROBLEMS if given.quick else PROBLEMS
-    found = [_once(number, given.role, minutes, problems) for number in range(1, runs + 1)]
+    found = [_kept(number, given.role, minutes, problems) for number in range(1, runs + 1)]
     command = f"python -m benchmarks.improve --runs {runs} --role {given.role} --minutes {minutes:g}"
     emit("improve", _report(found), command=command + (" --quick" if given.quick else ""), as_json=given.json)
+
+
+def _kept(number: int, role: str, minutes: float, problems: int) -> Json:
+    """Return what a run measured, now or when this was begun at the same commit."""
+    path = BUILD / "improve" / commit() / f"{role}-{minutes:g}-{problems}-{number}.json"
+    if not path.exists():
+        found = _once(number, role, minutes, problems)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found))
+    return json.loads(path.read_text())
 
 
 def _once(number: int, role: str, minutes: float, problems: int) -> Json:
