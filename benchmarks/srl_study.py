@@ -41,6 +41,7 @@ FULL = Size(srl_steps=240, rlvr_steps=80, sft_steps=420, problems=300, prompts=2
 GROUPS, MOST_ROUNDS = 16, 2
 THINKING_STEPS = 900
 RATE, RLVR_RATE = 1e-3, 2e-4
+HOT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ CHOICES = (
     replace(CENTRE, variant="exact bonus"),
     replace(CENTRE, variant="injection"),
     replace(CENTRE, thinks=True),
+    # Not part of the study as it was written down: added when its first seed showed that groups had no spread.
+    replace(CENTRE, variant="hotter draws"),
 )
 
 
@@ -144,7 +147,7 @@ class Study(Ground):
             batch=GROUPS,
             thinks=choice.thinks,
             srl=settings,
-            draws=draws(STEP_TOKENS),
+            draws=draws(STEP_TOKENS, HOT if choice.variant == "hotter draws" else 1.0),
             data=(self._source(rows=choice.traces, teach="steps", seed=self.seed),),
         )
 
@@ -168,12 +171,23 @@ class Study(Ground):
         """Reward the base for the answer alone, whatever the steps."""
         return self._rewarded("rlvr-by-answer", "base", "prompts", "outcome", REPLY_TOKENS, thinks=False)
 
-    def rlvr_from(self, start: str, thinks: bool) -> str:
+    def rlvr_from(self, start: str, thinks: bool, temperature: float = 1.0) -> str:
         """Go on with every step verified."""
-        return self._rewarded(f"{start}-rlvr", start, "step-prompts", "steps", STEP_TOKENS, thinks=thinks)
+        name = f"{start}-rlvr{'-hotter' * (temperature > 1)}"
+        return self._rewarded(
+            name, start, "step-prompts", "steps", STEP_TOKENS, thinks=thinks, temperature=temperature
+        )
 
     def _rewarded(
-        self, name: str, start: str, teach: str, reward: str, most_tokens: int, *, thinks: bool
+        self,
+        name: str,
+        start: str,
+        teach: str,
+        reward: str,
+        most_tokens: int,
+        *,
+        thinks: bool,
+        temperature: float = 1.0,
     ) -> str:
         fresh_prompts = self._source(rows=self.size.prompts, teach=teach, seed=self.seed + 100)
         self._stage(
@@ -187,7 +201,7 @@ class Study(Ground):
             validate_every=0,
             thinks=thinks,
             reward=reward,
-            draws=draws(most_tokens),
+            draws=draws(most_tokens, temperature),
         )
         return name
 
@@ -229,9 +243,11 @@ class Study(Ground):
         return shares | {"next_step": _next_step(sampler, loaded.tokenizer, prompts, thinks)}
 
 
-def draws(most_tokens: int) -> Draws:
+def draws(most_tokens: int, temperature: float = 1.0) -> Draws:
     """Return how replies are drawn: eight each, refilled once."""
-    return Draws(sampler="fast", each=8, most_tokens=most_tokens, most_rounds=MOST_ROUNDS)
+    return Draws(
+        sampler="fast", each=8, most_tokens=most_tokens, most_rounds=MOST_ROUNDS, temperature=temperature
+    )
 
 
 def _next_step(sampler: ModelSampler, tokenizer: Any, prompts: Sequence[Row], thinks: bool) -> float:
@@ -286,6 +302,7 @@ def cells(study: Study, choices: Sequence[Choice]) -> Iterator[tuple[str, str, M
     yield "-", "base", study.measured("base", False)
     yield "-", "rlvr by the answer", study.measured(study.rlvr_by_answer(), False)
     yield "base", "rlvr", study.measured(study.rlvr_from("base", False), False)
+    yield "base", "rlvr, hotter draws", study.measured(study.rlvr_from("base", False, HOT), False)
     for choice in choices:
         if choice.thinks:
             start = study.thinking_base()
