@@ -95,6 +95,17 @@ def test_what_is_not_finite_never_changes_weights(value: float, act: str) -> Non
     assert alarm.action is (Action.STOP if act == "stop" else alarm.action)
 
 
+def test_what_is_known_by_heart_may_meet_a_new_row() -> None:
+    def by_heart(step: int, rng: Random) -> dict[str, float]:
+        new = step > 100 and step % 3 == 0
+        return {
+            "loss": (0.015 if new else 0.0008) * rng.lognormvariate(0, 0.2),
+            "gradient_norm": (0.7 if new else 0.004) * rng.lognormvariate(0, 0.1),
+        }
+
+    assert alarms(by_heart) == []
+
+
 def test_a_gradient_spike_is_seen() -> None:
     found = alarms(lambda step, rng: supervised(step, rng) | ({"gradient_norm": 500.0} if step == 90 else {}))
     assert [(step, one.kind) for step, one in found] == [(90, "gradient-spike")]

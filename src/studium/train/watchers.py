@@ -21,6 +21,9 @@ LOWER_AFTER, STOP_AFTER = 3, 6
 # An advice is not given again for so many steps.
 SILENT_STEPS = 50
 _NORMAL = 1.4826
+# Below these nothing is a spike, however little was usual: what is known by heart has losses near 0, and a new row
+# among it is a hundred times as much and harmless. A norm of 1 is where recipes clip.
+_SMALL_SPREAD, _SMALL_NORM = 0.02, 1.0
 _BESIDE = {
     "steps_right": "share of those with every step right",
     "second_verifier": "score by the second verifier",
@@ -126,7 +129,7 @@ class Watchers:
         if len(known) < FEWEST or "loss" not in metrics:
             return None
         usual, spread = _usual(known)
-        bound = usual + self._settings.loss_spike * max(2 * spread, 0.1 * abs(usual), 1e-3)
+        bound = usual + self._settings.loss_spike * max(2 * spread, 0.1 * abs(usual), _SMALL_SPREAD)
         if metrics["loss"] <= bound:
             return None
         return self._spike(step, "loss-spike", f"loss {metrics['loss']:.4g}, usually {usual:.4g}")
@@ -134,7 +137,7 @@ class Watchers:
     def _norm_spike(self, step: int, metrics: Mapping[str, float]) -> Alarm | None:
         known = [log(one) for one in self._seen.get("gradient_norm", []) if one > 0]
         norm = metrics.get("gradient_norm", 0.0)
-        if len(known) < FEWEST or norm <= 0:
+        if len(known) < FEWEST or norm <= _SMALL_NORM:
             return None
         usual, spread = _usual(known)
         if log(norm) <= usual + self._settings.loss_spike * max(2 * spread, log(2)):
