@@ -25,8 +25,9 @@ class Row:
 
     `prefix` is what the reply says already (the steps before a step); it is not trained on. `problem` is there where a
     domain can verify what is said, `step` (from 0) where the completion is one step of its solution. `weight`
-    multiplies the row's loss. `ends` is False where more of the reply follows (a step with others after it): no end
-    token is taught there. `licence` is that of the row's source, `source` says where it came from, for people.
+    multiplies the row's loss. `rejected` is a reply that is not to be given. `ends` is False where more of the reply
+    follows (a step with others after it): no end token is taught there. `licence` is that of the row's source,
+    `source` says where it came from, for people.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Row:
     problem: Problem | None = None
     step: int | None = None
     weight: float = 1.0
+    rejected: bool = False
     ends: bool = True
     licence: str = ""
     source: str = ""

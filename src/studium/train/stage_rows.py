@@ -9,17 +9,15 @@ from studium.train.rows import Row
 
 
 def stage_rows(stage: str, recipe: Recipe) -> list[Row]:
-    """Return the rows of a recipe's data as its stage reads them; what was rejected is not held to any verifier."""
+    """Return the rows of a recipe's data as its stage reads them."""
     if stage == "dpo":
         from studium.train.preferences.pairs import read_pairs
 
-        pairs = read_pairs(recipe.data)
-        return [one for pair in pairs for one in (pair.rows[0], replace(pair.rows[1], problem=None))]
+        return [row for pair in read_pairs(recipe.data) for row in pair.rows]
     if stage == "kto":
         from studium.train.preferences.pairs import read_thumbs
 
-        thumbs = read_thumbs(recipe.data)
-        return [thumb.row if thumb.good else replace(thumb.row, problem=None) for thumb in thumbs]
+        return [replace(thumb.row, rejected=not thumb.good) for thumb in read_thumbs(recipe.data)]
     if stage == "distil" and getattr(recipe, "teacher", ""):
         return [_as_if_taught(row) for row in rows_of([_solved(one) for one in recipe.data])]
     if stage == "distil" and not getattr(recipe, "teacher", ""):

@@ -37,7 +37,11 @@ class Pair:
     def rows(self) -> tuple[Row, Row]:
         """The chosen reply as a row, and the rejected one."""
         rejected = replace(
-            self.row, id=f"{self.row.id}#rejected", completion=self.rejected, ends=self.rejected_ends
+            self.row,
+            id=f"{self.row.id}#rejected",
+            completion=self.rejected,
+            rejected=True,
+            ends=self.rejected_ends,
         )
         return self.row, rejected
 

@@ -33,7 +33,7 @@ def gold_scores(inputs: Inputs) -> Finding:
     if inputs.reward is not None and inputs.options.get("control") == "random":
         return good(name, "the control's rewards are random on purpose")
     for row in inputs.every:
-        if row.problem is None:
+        if row.problem is None or row.rejected:
             continue
         drawn = not row.completion
         reward = (

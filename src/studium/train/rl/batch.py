@@ -81,7 +81,8 @@ def batch_of(
 ) -> Batch:
     """Return drawn replies with an advantage each, and given rows, which together count `given_share` of the loss.
 
-    `full` is the share of the groups asked for that are there: each counts as one of all. `elsewhere` keeps the log-probabilities they were drawn with.
+    `full` is the share of the groups asked for that are there: each counts as one of all. `elsewhere` keeps the
+    log-probabilities they were drawn with.
     """
     import torch
 
