@@ -46,8 +46,9 @@ ENOUGH = {"chains": 0.9, "registers": 0.97, "stacks": 0.94}
 FACTS_WRONG, WRONG_AT = 8, 0.6
 # SFT's share of old skills, and that of the rungs above, which are begun by who knows both.
 REPLAYED, REPLAYED_ABOVE = 0.6, 0.75
-# A rewritten stack is longer than its step: the same is learned in more steps, of the base and of SFT.
-LONGER = {"stacks": (1.33, 1.8)}
+# Where a step restates all that is left, or every register, what to read for it is learned in more steps of the base
+# and of SFT.
+LONGER = {"registers": (1.33, 1.8), "stacks": (1.33, 1.8)}
 # How strongly RLVR is held to the student it began with: without it a seed in two loses 2 % of the old skill.
 KL = 0.3
 
