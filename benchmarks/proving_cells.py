@@ -58,7 +58,7 @@ class Size:
     """How much of everything: the full size, or one of minutes for tests."""
 
     base_steps: int = 900
-    sft_steps: int = 220
+    sft_steps: int = 500
     rlvr_steps: int = 150
     dpo_steps: int = 240
     srl_steps: int = 150
