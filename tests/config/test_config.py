@@ -191,6 +191,11 @@ WRONG = {
         "studium.yaml:3",
         "studium.yaml:2",
     ),
+    "nobody speaks": (
+        "models:\n - {name: vectors, engine: e, source: s, embeddings: yes}\n - {name: a, engine: e, source: s}\n",
+        "studium.yaml:3",
+        "- name: a",
+    ),
     "unknown model": (
         "models:\n - {name: alpha, engine: e, source: s}\nstudents:\n - {name: x, model: alfa}\n",
         "studium.yaml:4",

@@ -4,11 +4,17 @@ To add an engine, write one asynchronous context manager that yields a `Bench` a
 A field left at None says that the engine has no such case; the tests that need it are then skipped.
 """
 
+import atexit
+import shutil
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
+import pytest
+from tests.fixtures import vllm_server
 from tests.fixtures.llama_server import real_llama_server
 from tests.fixtures.tiny_gguf import write_adapter, write_model
 
@@ -146,10 +152,44 @@ async def ollama(folder: Path) -> AsyncGenerator[Bench, None]:
         )
 
 
+@asynccontextmanager
+async def vllm(folder: Path) -> AsyncGenerator[Bench, None]:
+    """A real vLLM, where there is one, with a model of random weights; it loads nothing when asked to."""
+    model = _random_folder()
+    words = ["serve", "./model", "--served-model-name", "good", "--max-model-len", "1024"]
+    url = vllm_server.served(words, model)
+    good = ModelSpec(
+        name="good",
+        engine="openai_api",
+        source="good",
+        context_tokens=1024,
+        slots=2,
+        options={"dialect": "vllm"},
+    )
+    yield Bench(
+        engine=OpenAIApiEngine(f"{url}/v1"),
+        good=good,
+        unknown=replace(good, name="absent", source="absent"),
+        long=say("Tell me everything.", max_tokens=900),
+        too_long=say("x " * 3000),
+    )
+
+
+@cache
+def _random_folder() -> Path:
+    """Return a folder with a Llama of random weights; it is gone when this process ends."""
+    write_random = pytest.importorskip("benchmarks.training_speed", reason="training is an extra")
+    folder = Path(mkdtemp(prefix="studium-random-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    write_random.write_random_llama(write_random.Size("tiny", 64, 2, 2, 96), folder / "model")
+    return folder
+
+
 BENCHES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Bench]]] = {
     "llamacpp": llamacpp,
     "llama-server": llama_server,
     "scripted": scripted,
     "openai_api": openai_api,
     "ollama": ollama,
+    "vllm": vllm,
 }

@@ -1,24 +1,32 @@
 """What every sampler of the reinforcement-learning engine has to do, held to the model itself.
 
-The llama.cpp worker and the server behind the HTTP sampler are real processes with the embedded student sprout.
+The llama.cpp worker and the server behind the HTTP sampler are real processes with the embedded student clerk, whose
+heads are wide enough for vLLM on a processor.
 """
 
+import atexit
+import copy
 import math
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 import torch
 from benchmarks.training_speed import Size, write_random_llama
+from tests.fixtures import vllm_server
 
 from studium.engines.llamacpp.process import WorkerSettings, start_worker
-from studium.train.config import Source
+from studium.train.config import Lora, Source
 from studium.train.data import rows_of
 from studium.train.export import write_model
-from studium.train.models import backend, load
+from studium.train.learner import with_lora
+from studium.train.models import backend, load, save
 from studium.train.rl.asking import Asker
 from studium.train.rl.generating import GeneratingSampler
 from studium.train.rl.http_sampler import HttpSampler
@@ -30,16 +38,18 @@ from studium.train.rows import prompt_ids
 from studium.train.tokenizer import END as END_TEXT
 from studium.train.tokenizer import token_id
 
-LOADED = load("sprout")
+LOADED = load("clerk")
 ROWS = rows_of([Source(domain="arithmetic", levels=(1, 2), rows=10, teach="prompts")])
 PROMPTS = [prompt_ids(LOADED.tokenizer, row) for row in ROWS]
+# What clerk is not sure how to go on with.
+OPEN = [1, 58, 71]
 END = token_id(backend(LOADED.tokenizer), END_TEXT)
 # Keys and values in 16 bits.
-ROUNDING = {"own": 1e-4, "fast": 1e-4, "transformers": 1e-4, "llamacpp": 2e-2, "http": 2e-2}
+ROUNDING = {"own": 1e-4, "fast": 1e-4, "transformers": 1e-4, "llamacpp": 2e-2, "http": 2e-2, "vllm": 1e-3}
 KEY = "STUDIUM_TEST_SAMPLER_KEY"
 
 
-@pytest.fixture(scope="module", params=["own", "fast", "transformers", "llamacpp", "http"])
+@pytest.fixture(scope="module", params=["own", "fast", "transformers", "llamacpp", "http", "vllm"])
 def named(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Sampler]]:
@@ -55,16 +65,18 @@ def named(
             sampler = LlamaCppSampler(LOADED.model, LOADED, folder, server=Server(at_once=4, timeout_s=60))
             yield "llamacpp", sampler
             sampler.close()
+        case "vllm":
+            yield from in_vllm(folder)
         case _:
             yield from served(folder)
 
 
 def served(folder: Path) -> Iterator[tuple[str, Sampler]]:
     model: Any = LOADED.model
-    write_model(model, backend(LOADED.tokenizer), folder / "sprout.gguf", name="sprout", precision="F32")
+    write_model(model, backend(LOADED.tokenizer), folder / "clerk.gguf", name="clerk", precision="F32")
     settings = WorkerSettings(
-        "sprout",
-        str(folder / "sprout.gguf"),
+        "clerk",
+        str(folder / "clerk.gguf"),
         256,
         8,
         1,
@@ -86,6 +98,27 @@ def served(folder: Path) -> Iterator[tuple[str, Sampler]]:
     asker.close()
 
 
+def in_vllm(folder: Path) -> Iterator[tuple[str, Sampler]]:
+    sampler = HttpSampler(LOADED.model, LOADED.tokenizer, vllm_url(), Server(timeout_s=120), folder)
+    yield "vllm", sampler
+    sampler.close()
+
+
+def vllm_url() -> str:
+    """Return the address of a real vLLM that serves clerk and takes adapters."""
+    words = ["serve", "./clerk", "--max-model-len", "512", "--enable-lora", "--max-lora-rank", "8"]
+    return vllm_server.served(words, clerk_folder())
+
+
+@cache
+def clerk_folder() -> Path:
+    """Return a folder that holds clerk as transformers reads it; it is gone when this process ends."""
+    folder = Path(mkdtemp(prefix="studium-clerk-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    save(LOADED, folder / "clerk")
+    return folder
+
+
 def test_greedy_replies_are_those_of_the_policy(named: tuple[str, Sampler]):
     own = ModelSampler(LOADED.model, LOADED.tokenizer)
     expected = [list(draw.tokens) for (draw,) in own.draw(PROMPTS, most_tokens=60, temperature=0.0)]
@@ -96,11 +129,12 @@ def test_greedy_replies_are_those_of_the_policy(named: tuple[str, Sampler]):
 
 def test_log_probabilities_are_those_drawn_with(named: tuple[str, Sampler]):
     name, sampler = named
-    temperature = 1.0 if name == "http" else 1.7
-    drawn = sampler.draw(PROMPTS[:4], most_tokens=40, each=3, temperature=temperature, seed=4)
+    temperature = 1.0 if name in ("http", "vllm") else 1.7
+    prompts = [*PROMPTS[:3], OPEN]
+    drawn = sampler.draw(prompts, most_tokens=40, each=3, temperature=temperature, seed=4)
     assert [len(draws) for draws in drawn] == [3] * 4
     assert len({tuple(draw.tokens) for draws in drawn for draw in draws}) > 4
-    for prompt, draws in zip(PROMPTS, drawn, strict=False):
+    for prompt, draws in zip(prompts, drawn, strict=True):
         for draw in draws:
             expected = of_model([*prompt, *draw.tokens], len(prompt), temperature)
             assert list(draw.logprobs) == pytest.approx(expected, abs=ROUNDING[name])
@@ -118,7 +152,7 @@ def test_a_reply_ends_with_a_stop_that_it_holds_or_is_cut_off(named: tuple[str, 
 
 def test_tokens_are_as_frequent_as_the_policy_says(named: tuple[str, Sampler]):
     """A chi-square test at one in a thousand, with a fixed seed, on a prompt that leaves much open."""
-    number, prompt = 600, [1, 40, 2, 80, 90]
+    number, prompt = 600, OPEN
     (drawn,) = named[1].draw([prompt], most_tokens=1, each=number, seed=7)
     with torch.no_grad():
         model: Any = LOADED.model
@@ -159,6 +193,32 @@ def test_a_worker_is_as_near_to_a_model_that_babbles_in_bytes(tmp_path: Path):
         if not math.isnan(told)
     ]
     assert len(gaps) > 100 and max(gaps) < ROUNDING["llamacpp"]
+
+
+def test_vllm_answers_as_the_adapter_under_training_and_keeps_one_of_it(tmp_path: Path):
+    adapted: Any = with_lora(copy.deepcopy(LOADED.model), Lora(rank=4, alpha=8.0)).eval()
+    sampler = HttpSampler(
+        adapted, LOADED.tokenizer, vllm_url(), Server(adapter="policy", timeout_s=120), tmp_path
+    )
+    without = of_model([*PROMPTS[0], 40, 41, 42], len(PROMPTS[0]), 1.0)
+    torch.manual_seed(5)
+    for step in (0, 1):
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.05)
+        sampler.follow(step)
+        assert [one.name for one in tmp_path.iterdir()] == [f"policy-{step}"]
+        for prompt, draws in zip(
+            PROMPTS[:4], sampler.draw(PROMPTS[:4], most_tokens=40, each=3, seed=4), strict=True
+        ):
+            for draw in draws:
+                ids = [*prompt, *draw.tokens]
+                expected = of_model(ids, len(prompt), 1.0, adapted)
+                assert list(draw.logprobs) == pytest.approx(expected, abs=ROUNDING["vllm"])
+        changed = of_model([*PROMPTS[0], 40, 41, 42], len(PROMPTS[0]), 1.0, adapted)
+        assert max(abs(a - b) for a, b in zip(changed, without, strict=True)) > 0.1
+        without = changed
+    sampler.close()
 
 
 def of_model(ids: list[int], prompt: int, temperature: float, model: Any = LOADED.model) -> list[float]:

@@ -146,6 +146,7 @@ def _check_together(settings: Settings, document: Table, origins: Mapping[str, s
     _check_devices(settings, document, origins)
     for student in settings.students:
         _check_model_of(student, settings, origins)
+    _check_somebody_speaks(settings, origins)
 
 
 def _check_limits(settings: Settings, name: str, origins: Mapping[str, str]) -> None:
@@ -200,6 +201,19 @@ def _refuse_duplicates(
                 try_next="rename one of the two",
             )
         first[item.name] = origin
+
+
+def _check_somebody_speaks(settings: Settings, origins: Mapping[str, str]) -> None:
+    """Models without any student would be passed over, and the embedded students would answer in their place."""
+    speaking = [model.name for model in settings.models if not model.embeddings]
+    if settings.students or not speaking:
+        return
+    name = speaking[0]
+    raise ConfigurationError(
+        f"{origins[f'models.{name}.name']}: the model {name!r} is declared, but no student speaks with it",
+        expected="a student for a model that is to answer",
+        try_next=f"add 'students:' with '- name: {name}'",
+    )
 
 
 def _check_model_of(student: StudentConfig, settings: Settings, origins: Mapping[str, str]) -> None:

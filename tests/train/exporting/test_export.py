@@ -22,19 +22,19 @@ from studium.train.models import load, save
 pytestmark = pytest.mark.slow
 
 
-def adapter_in(folder: Path, *, spread: float = 0.05) -> Path:
-    """Make an adapter of sprout that says other things than sprout does, as the registry keeps one."""
+def adapter_in(folder: Path, *, spread: float = 0.05, base: str = "sprout") -> Path:
+    """Make an adapter of a student that says other things than it does, as the registry keeps one."""
     import torch
 
     torch.set_num_threads(1)
-    loaded = load("sprout")
+    loaded = load(base)
     adapted: Any = with_lora(loaded.model, Lora(rank=4, alpha=8.0))
     torch.manual_seed(3)
     for name, weight in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=spread)
     adapted.save_pretrained(folder)
-    note(folder, kind="adapter")
+    note(folder, kind="adapter", base=base, base_sha256=base_sha256(base))
     return folder
 
 

@@ -1,12 +1,13 @@
 """The Go template is held to the students' Jinja template by a small reader of Go's text/template."""
 
 import re
+import subprocess
 
 import jinja2
 import pytest
 
 from studium.errors import ConfigurationError
-from studium.train.exporting.modelfile import GO_TEMPLATE, Manner, modelfile, vllm_command
+from studium.train.exporting.modelfile import GO_TEMPLATE, Manner, modelfile, vllm_command, vllm_words
 from studium.train.tokenizer import CHAT_TEMPLATE
 
 CONVERSATIONS = [
@@ -70,8 +71,21 @@ def test_what_a_modelfile_cannot_hold_is_refused() -> None:
 
 
 def test_vllm_is_told_the_rank_it_is_built_for() -> None:
-    command = vllm_command("change", adapter_rank=12, context_tokens=512)
-    assert "--max-lora-rank 16" in command and "--lora-modules change=./adapter" in command
-    assert "--enable-lora" not in vllm_command("change", adapter_rank=None, context_tokens=512)
+    words = vllm_words("change", adapter_rank=12, context_tokens=512)
+    assert words[words.index("--max-lora-rank") + 1] == "16"
+    assert words[words.index("--lora-modules") + 1] == "change=./adapter"
+    assert "--enable-lora" not in vllm_words("change", adapter_rank=None, context_tokens=512)
     with pytest.raises(ConfigurationError, match="rank 900"):
-        vllm_command("change", adapter_rank=900, context_tokens=512)
+        vllm_words("change", adapter_rank=900, context_tokens=512)
+
+
+def test_the_command_for_people_is_what_vllm_is_told() -> None:
+    words = vllm_words("change", adapter_rank=12, context_tokens=512)
+    said = subprocess.run(
+        ["sh", "-c", "vllm() { printf '%s\\n' \"$@\"; }\n" + vllm_command(words)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert said.stdout.splitlines() == words

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from studium.errors import BadRequest, ModelBroken
+from studium.errors import BadRequest, EngineFailure, ModelBroken
 from studium.records.adapters import AdapterKind
 from studium.train.bases import sha256_of
 from studium.train.exporting.card import card
@@ -27,6 +27,7 @@ from studium.train.exporting.parity import (
     served_replies,
 )
 from studium.train.exporting.trained import Trained, check_base, trained_model
+from studium.train.exporting.vllm_check import PROGRAM, vllm_replies
 from studium.train.exporting.writing import Form, Target, Written, base_gguf, check_form, write_form
 from studium.train.models import Loaded, load
 
@@ -66,7 +67,9 @@ def export(
         domains = [str(one.get("domain", "")) for one in trained.lineage.get("recipe", {}).get("data", ())]
         reference = Reference(loaded, frozen_prompts(list(dict.fromkeys(domains)), PROBLEMS))
         parities = compared(trained, written, part, reference)
-        checked = [*(one.line() for one in parities), *_unchecked(form)]
+        in_vllm, why_not = _in_vllm(trained, written, part, reference)
+        parities = [*parities, *in_vllm]
+        checked = [*(one.line() for one in parities), *why_not, *_unchecked(form)]
         _refuse(parities)
         (part / "README.md").write_text(
             card(trained, loaded.licence, merged=form.merged, checked=checked, use=written.use),
@@ -134,13 +137,29 @@ def _pretrained(trained: Trained, written: Written, part: Path) -> Loaded:
     return base._replace(model=model.eval())
 
 
+def _in_vllm(
+    trained: Trained, written: Written, part: Path, reference: Reference
+) -> tuple[Sequence[Parity], Sequence[str]]:
+    """Have vLLM answer, where the export is for it and its program is on the PATH; or say why it did not.
+
+    That it cannot run here says nothing against the files: on a processor it has no attention for small heads.
+    """
+    if not written.vllm:
+        return (), ()
+    if not shutil.which(PROGRAM):
+        return (), [f"not checked: vLLM itself, as {PROGRAM} is not on the PATH"]
+    try:
+        replies = vllm_replies(written.vllm, part, trained.name, reference)
+    except EngineFailure as error:
+        return (), [f"not checked: {error.happened}"]
+    return [reference.compare("vLLM", replies, BOUND_FULL)], ()
+
+
 def _unchecked(form: Form) -> list[str]:
     """Name what nobody has loaded."""
     missing: list[str] = []
     if form.target is Target.OLLAMA:
         missing.append(f"not checked: the Modelfile itself, because {_absent('ollama', 'Ollama')}")
-    if form.target is Target.VLLM:
-        missing.append("not checked: vLLM itself, which is not installed here")
     if form.target in (Target.GGUF, Target.OLLAMA) and not shutil.which("llama-server"):
         missing.append("not checked: llama-server is not on the PATH")
     return missing

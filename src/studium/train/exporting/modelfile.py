@@ -68,19 +68,20 @@ def _quoted(text: str) -> str:
     return text
 
 
-def vllm_command(name: str, *, adapter_rank: int | None, context_tokens: int) -> str:
-    """Return the command that serves a folder from within it; `adapter_rank` None: a merged model."""
-    words = ["vllm serve ." if adapter_rank is None else "vllm serve ./base"]
-    words += [f"--served-model-name {name}" if adapter_rank is None else "--served-model-name base"]
+def vllm_words(name: str, *, adapter_rank: int | None, context_tokens: int) -> list[str]:
+    """Return what `vllm` is told to serve a folder from within it; `adapter_rank` None: a merged model."""
     place = "." if adapter_rank is None else "./base"
-    words += [f"--chat-template {place}/chat_template.jinja", f"--max-model-len {context_tokens}"]
+    words = ["serve", place, "--served-model-name", name if adapter_rank is None else "base"]
+    words += ["--chat-template", f"{place}/chat_template.jinja", "--max-model-len", str(context_tokens)]
     if adapter_rank is not None:
-        words += [
-            "--enable-lora",
-            f"--max-lora-rank {_lora_rank(adapter_rank)}",
-            f"--lora-modules {name}=./adapter",
-        ]
-    return " \\\n  ".join(words)
+        words += ["--enable-lora", "--max-lora-rank", str(_lora_rank(adapter_rank))]
+        words += ["--lora-modules", f"{name}=./adapter"]
+    return words
+
+
+def vllm_command(words: Sequence[str]) -> str:
+    """Return such words as a command for a shell, an option a line."""
+    return "vllm " + " ".join(f"\\\n  {word}" if word.startswith("--") else word for word in words)
 
 
 def _lora_rank(rank: int) -> int:

@@ -24,7 +24,7 @@ from studium.records.models import ModelSpec
 from studium.train.config import Source
 from studium.train.data import problems_of
 from studium.train.models import Loaded
-from studium.train.rl.samplers import ModelSampler
+from studium.train.rl.samplers import Draw, ModelSampler
 from studium.train.rows import Row, asked, prompt_ids
 
 # What one token's log-probability may differ by: in full precision by rounding alone; with weights or key-value cache
@@ -140,16 +140,16 @@ class Reference:
 
 def replies_of(loaded: Loaded, prompts: Sequence[Sequence[int]]) -> list[Said]:
     """Return a model's greedy replies; it is in memory."""
-    tokenizer: Any = loaded.tokenizer
-    found: list[Said] = []
-    for (draw,) in ModelSampler(loaded.model, loaded.tokenizer).draw(
+    drawn = ModelSampler(loaded.model, loaded.tokenizer).draw(
         prompts, most_tokens=MOST_TOKENS, temperature=0.0
-    ):
-        count = len(draw.tokens) - draw.ended
-        found.append(
-            Said([tokenizer.decode([one]) for one in draw.tokens[:count]], list(draw.logprobs[:count]))
-        )
-    return found
+    )
+    return [said_of(loaded.tokenizer, draw) for (draw,) in drawn]
+
+
+def said_of(tokenizer: Any, draw: Draw) -> Said:
+    """Return a drawn reply without its end token."""
+    count = len(draw.tokens) - draw.ended
+    return Said([tokenizer.decode([one]) for one in draw.tokens[:count]], list(draw.logprobs[:count]))
 
 
 def served_replies(

@@ -15,7 +15,7 @@ from studium.errors import BadRequest, ConfigurationError
 from studium.records.adapters import AdapterKind
 from studium.train.bases import base_files
 from studium.train.export import Precision, write_adapter, write_model
-from studium.train.exporting.modelfile import Manner, modelfile, vllm_command
+from studium.train.exporting.modelfile import Manner, modelfile, vllm_command, vllm_words
 from studium.train.exporting.trained import PEFT_SETTINGS, PEFT_WEIGHTS, Trained
 from studium.train.models import Loaded, backend, load, serves_as_gguf
 
@@ -44,7 +44,7 @@ class Form:
 class Written:
     """What a folder holds, each "" where there is none: Hugging Face `model`, PEFT `adapter`, GGUF files; by name.
 
-    `use` are commands, run in the folder.
+    `use` are commands, run in the folder; `vllm` is what that program is told.
     """
 
     use: Sequence[str]
@@ -52,6 +52,7 @@ class Written:
     adapter: str = ""
     gguf: str = ""
     gguf_adapter: str = ""
+    vllm: Sequence[str] = ()
 
 
 def check_form(trained: Trained, form: Form, loaded: Loaded) -> None:
@@ -99,12 +100,13 @@ def _vllm(trained: Trained, form: Form, loaded: Loaded, manner: Manner, folder: 
     context = manner.context_tokens or int(loaded.model.config.max_position_embeddings)
     if form.merged:
         _write_pretrained(loaded, folder)
-        return Written([vllm_command(trained.name, adapter_rank=None, context_tokens=context)], model=".")
+        words = vllm_words(trained.name, adapter_rank=None, context_tokens=context)
+        return Written([vllm_command(words)], model=".", vllm=words)
     rank = int(json.loads((trained.folder / PEFT_SETTINGS).read_text())["r"])
-    command = vllm_command(trained.name, adapter_rank=rank, context_tokens=context)
+    words = vllm_words(trained.name, adapter_rank=rank, context_tokens=context)
     _write_pretrained(load(trained.base), folder / "base")
     _write_peft(trained, loaded, folder / "adapter")
-    return Written([command], model="base", adapter="adapter")
+    return Written([vllm_command(words)], model="base", adapter="adapter", vllm=words)
 
 
 def _gguf(trained: Trained, form: Form, loaded: Loaded, folder: Path) -> Written:

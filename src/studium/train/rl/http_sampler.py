@@ -7,6 +7,7 @@ llama.cpp tells them, from the entries of `logprobs.content`.
 """
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,7 @@ class HttpSampler:
         self._said("load_lora_adapter", body)
         if self._loaded_as and self._loaded_as != name:
             self._said("unload_lora_adapter", {"lora_name": self._loaded_as})
+            shutil.rmtree(self._folder / self._loaded_as, ignore_errors=True)
         self._loaded_as, self._renewed_at = name, self._step
 
     def _said(self, what: str, body: Mapping[str, Any]) -> None:
