@@ -155,9 +155,8 @@ async def ollama(folder: Path) -> AsyncGenerator[Bench, None]:
 @asynccontextmanager
 async def vllm(folder: Path) -> AsyncGenerator[Bench, None]:
     """A real vLLM, where there is one, with a model of random weights; it loads nothing when asked to."""
-    model = _random_folder()
     words = ["serve", "./model", "--served-model-name", "good", "--max-model-len", "1024"]
-    url = vllm_server.served(words, model)
+    url = vllm_server.served(words, _random_folder)
     good = ModelSpec(
         name="good",
         engine="openai_api",

@@ -107,7 +107,7 @@ def in_vllm(folder: Path) -> Iterator[tuple[str, Sampler]]:
 def vllm_url() -> str:
     """Return the address of a real vLLM that serves clerk and takes adapters."""
     words = ["serve", "./clerk", "--max-model-len", "512", "--enable-lora", "--max-lora-rank", "8"]
-    return vllm_server.served(words, clerk_folder())
+    return vllm_server.served(words, clerk_folder)
 
 
 @cache
