@@ -6,15 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from studium.app import Studium, open_studium
 from studium.config import load_config
 from studium.engines.scripted import Fault, FaultKind, ModelScript, ScriptedEngine, says
-from studium.errors import SpendingLimit
-from studium.manage import rolling
+from studium.errors import BadRequest, SpendingLimit
+from studium.manage import rolling, watching
 from studium.records.adapters import AdapterKind, Phase
 from studium.records.answers import Answer, Query
 from studium.records.grades import Feedback, Rating
 from studium.records.messages import Message
+from studium.records.rollouts import Rollout
 from studium.registry import EMBEDDED
 
 CONFIG = """
@@ -146,3 +149,68 @@ async def test_feedback_on_an_answer_of_the_shift_counts_for_the_side_that_gave_
         assert {one.champion["feedback"] for one in told if one.champion} == {0.0}
         await studium.watch.look()
         assert len(list(studium.store.rollouts.exposures(going.number))) == 24  # each counted once
+
+
+async def test_a_roll_out_begun_again_after_an_abort_is_the_one_that_is_watched(tmp_path: Path):
+    """The command line ends and begins them in another process."""
+    async with house(tmp_path, says("Answer: 4"), says("Answer: 5")) as studium:
+        await begin(studium)
+        rolling.abort(studium.store, studium.registry, "alpha", reason="too slow", actor="test", at=0.0)
+        await begin(studium, share=0.5)
+        async with asyncio.timeout(60):
+            number = 0
+            while studium.registry.route("alpha").phase is not Phase.NONE:
+                number += 1
+                await ask(studium, number)
+                await studium.watch.catch_up()
+                await studium.watch.look()
+        assert "worse by its replies" in studium.registry.history("alpha")[-1].reason
+
+
+async def test_a_challenger_that_never_gets_its_turn_has_made_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(watching, "SEAT_S", 0.2)
+    async with house(tmp_path, says("Answer: 5"), says("Answer: 4")) as studium:
+        await begin(studium)
+        (place,) = studium.routing.challenged
+        assert place.challenger is not None
+        async with studium.fleet.seat(place.challenger, timeout_s=10.0):
+            await ask(studium, 1)
+            async with asyncio.timeout(60):
+                while not studium.watch.counts["dropped"]:
+                    await asyncio.sleep(0.01)
+        await ask(studium, 2)
+        async with asyncio.timeout(60):
+            while not studium.watch.counts["exposed"]:
+                await asyncio.sleep(0.01)
+        (going,) = studium.store.rollouts.rollouts(only_going=True)
+        (one,) = studium.store.rollouts.exposures(going.number)
+        assert one.challenger["errors"] == 1.0
+
+
+async def test_a_roll_out_that_cannot_go_on_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async with house(tmp_path, says("Answer: 4"), says("Answer: 5")) as studium:
+        await begin(studium, share=0.5)
+        read = studium.watch._read  # type: ignore[reportPrivateUsage]
+        older = Rollout(0, "beta", "", "gone", 0.0)
+        going = studium.store.rollouts.rollouts
+
+        def broken(watched: watching.Watched) -> None:
+            if watched.rollout is older:
+                raise BadRequest("its file is gone")
+            read(watched)
+
+        monkeypatch.setattr(studium.watch, "_read", broken)
+        monkeypatch.setattr(studium.store.rollouts, "rollouts", lambda **which: [older, *going(**which)])
+        async with asyncio.timeout(60):
+            number = 0
+            while studium.registry.route("alpha").phase is not Phase.NONE:
+                number += 1
+                await ask(studium, number)
+                await studium.watch.catch_up()
+                await studium.watch.look()
+        said = [one.message for one in caplog.records if "cannot go on" in one.message]
+        assert len(said) == 1 and "beta" in said[0]

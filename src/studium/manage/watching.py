@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from studium.errors import SpendingLimit, StudiumError
+from studium.errors import EngineTimeout, SpendingLimit, StudiumError
 from studium.evals.gate.live import Side, Stream, judged
 from studium.fleet import Fleet, tokens_at_most
 from studium.manage import exposing, rollouts
@@ -40,8 +40,9 @@ log = logging.getLogger(__name__)
 
 ACTOR = "rollout"
 MOST_WAITING = 100
-ASK_S = 60.0
-LOOK_S = 1.0
+# A seat is waited for longer than people and sessions may go before (`fleet.patience`, by priority).
+SEAT_S, ASK_S = 300.0, 60.0
+LOOK_S, REST_S = 1.0, 60.0
 _TOLD = {Rating.GOOD: 1.0, Rating.BAD: 0.0, Rating.CORRECTED: 0.0}
 
 _Heard = tuple[Query, Team, Answer, Place, exposing.Spoke]
@@ -49,13 +50,17 @@ _Heard = tuple[Query, Team, Answer, Place, exposing.Spoke]
 
 @dataclass
 class Watched:
-    """One roll-out as far as this process has read it: `feedback` and `seen` (exposures) are the newest taken in."""
+    """One roll-out as far as this process has read it: `feedback` and `seen` (exposures) are the newest taken in.
+
+    After something went wrong nothing is done for it before `rests_until` (monotonic seconds).
+    """
 
     rollout: Rollout
     told: Seen = field(default_factory=Seen)
     seen: int = 0
     feedback: int = 0
     step: Step | None = None
+    rests_until: float = 0.0
 
 
 class Watch:
@@ -102,10 +107,25 @@ class Watch:
     async def look(self) -> None:
         """Read what came, decide, and act: what `work` does every second."""
         async with self._looking:
-            for rollout in await asyncio.to_thread(self._store.rollouts.rollouts, only_going=True):
-                watched = self.watched.setdefault(rollout.number, Watched(rollout))
-                await asyncio.to_thread(self._read, watched)
-                await self._act(watched)
+            going = await asyncio.to_thread(self._store.rollouts.rollouts, only_going=True)
+            # Another process may have ended one, and begun another of the same two.
+            for number in self.watched.keys() - {rollout.number for rollout in going}:
+                del self.watched[number]
+            for rollout in going:
+                await self._look_at(self.watched.setdefault(rollout.number, Watched(rollout)))
+
+    async def _look_at(self, watched: Watched) -> None:
+        """Read and act for one roll-out; what goes wrong there is no other's affair, and is tried again later."""
+        if time.monotonic() < watched.rests_until:
+            return
+        try:
+            await asyncio.to_thread(self._read, watched)
+            await self._act(watched)
+        except Exception:
+            watched.rests_until = time.monotonic() + REST_S
+            log.exception(
+                "the roll-out of %s cannot go on; it is tried again in %g s", watched.rollout.role, REST_S
+            )
 
     async def catch_up(self) -> None:
         """Expose all that was handed over."""
@@ -116,10 +136,11 @@ class Watch:
         while True:
             await self._came.wait()
             self._came.clear()
-            try:
-                await self.catch_up()
-            except Exception:  # of one question; those that answer go on
-                log.exception("exposing a challenger went wrong")
+            while self._waiting:
+                try:
+                    await self.catch_up()
+                except Exception:  # of one question; the others and those that answer go on
+                    log.exception("exposing a challenger went wrong")
 
     async def _step(self) -> None:
         while True:
@@ -144,6 +165,9 @@ class Watch:
             except SpendingLimit:
                 self.counts["refused"] += 1
                 return
+            if other is None:
+                self.counts["dropped"] += 1
+                return
             sides[Side.CHALLENGER] = exposing.grades(query.question, other)
             verdict = await self._judge(team, query, spoke.reply, other)
             if verdict is not None:
@@ -153,21 +177,26 @@ class Watch:
         row = exposing.exposure(watched.rollout.number, query, place, sides, kind=answer.kind, at=self._now())
         await asyncio.to_thread(self._store.rollouts.add, [row])
 
-    async def _ask(self, student: Student, ask: Ask) -> MemberReply:
-        """Ask somebody whom nobody waits for. Raises SpendingLimit; other errors become the reply."""
+    async def _ask(self, student: Student, ask: Ask) -> MemberReply | None:
+        """Ask somebody whom nobody waits for; None where it did not come to its turn, which is nobody's error.
+
+        Raises SpendingLimit; other errors become the reply.
+        """
         began = time.monotonic()
+        seated = False
         try:
             async with (
-                asyncio.timeout(ASK_S),
+                asyncio.timeout(SEAT_S + ASK_S),
                 self._fleet.seat(
                     student,
-                    timeout_s=ASK_S,
+                    timeout_s=SEAT_S,
                     priority=Priority.EVALUATION,
                     least_context_tokens=tokens_at_most(student, ask),
                     bill=self._governor.bill(),
                 ) as seat,
                 aclosing(seat.generate(ask)) as pieces,
             ):
+                seated = True
                 async for piece in pieces:
                     if isinstance(piece, Reply):
                         return MemberReply(
@@ -181,6 +210,8 @@ class Watch:
         except SpendingLimit:
             raise
         except (StudiumError, TimeoutError) as error:
+            if not seated and isinstance(error, EngineTimeout | TimeoutError):
+                return None
             return MemberReply(student.name, Fate.FAILED, error=str(error), seconds=time.monotonic() - began)
         return MemberReply(student.name, Fate.FAILED, error="it ended without a reply")
 
@@ -202,6 +233,8 @@ class Watch:
                 reply = await self._ask(judge, ask)
             except SpendingLimit:
                 self.counts["refused"] += 1
+                return None
+            if reply is None:
                 return None
             verdict = read_verdict(reply.text) if reply.text else None
             said.append({"A": order[0].value, "B": order[1].value}.get(verdict, "tie") if verdict else None)
