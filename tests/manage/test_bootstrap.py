@@ -77,6 +77,9 @@ def test_it_is_begun_once_and_gone_on_with_and_trained_again_where_there_was_no_
         0.0,
         None,
     )
+    one.steps, one.ending = {"pace": {"steps": 300}, "train": {}, "compare": {}}, Ending.NOT_MEASURED
+    one.keep()
+    assert list(improvement(tmp_path, 9.0).steps) == ["pace", "train"]
     for ending in (Ending.PROMOTED, Ending.HELD, Ending.ROLLED_BACK):
         one.ending = ending
         one.keep()

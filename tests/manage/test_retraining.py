@@ -11,7 +11,7 @@ import pytest
 from studium.config import load_config
 from studium.manage import retraining
 from studium.manage.improve.ending import Ending
-from studium.manage.improve.folder import Improvement, Wanted
+from studium.manage.improve.folder import Improvement, Wanted, begin
 from studium.manage.retraining import criteria, criteria_of, due
 from studium.records.grades import Grade, GradeSource
 from studium.records.runs import StudentRun
@@ -85,6 +85,30 @@ def test_the_counts_come_from_the_store(tmp_path: Path):
     assert standing.graded_since == 200
     assert found["performance down by 5 %"].holds
     assert found["failures up by 10 %"].holds is None
+
+
+def test_what_was_graded_before_an_improvement_is_no_reason_for_another(tmp_path: Path):
+    config = load_config(None, environment={}, overrides={"workspace": tmp_path})
+    store = open_store(tmp_path / "state.db")
+    grade = Grade(1.0, "r", "sprout", "arithmetic", GradeSource.VERIFIER, 1.0)
+    try:
+        store.grades.add(
+            [replace(grade, at=time.time() - 100, score=float(right)) for right in [1] * 200 + [0] * 200]
+        )
+        store.flush()
+        assert due(criteria_of(config, store, "sprout"))
+        one = begin(tmp_path, Wanted("sprout"))
+        one.ending = Ending.STOPPED
+        one.keep()
+        assert due(criteria_of(config, store, "sprout"))
+        one.ending = Ending.HELD
+        one.keep()
+        assert not due(criteria_of(config, store, "sprout"))
+        store.grades.add([replace(grade, at=time.time() + 1, score=0.0)] * 200)
+        store.flush()
+        assert due(criteria_of(config, store, "sprout"))
+    finally:
+        store.close()
 
 
 def test_failed_runs_are_counted_against_those_before(tmp_path: Path):

@@ -20,8 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     invoke_without_command=True,
     help="Find what a role is weakest at, train it, compare, and promote what was proven better.\n\n"
-    "Exit status: 0 promoted, 10 rolled back, 11 held, 12 not measured, 13 not trained, 14 promoted but not heard, "
-    "15 nothing weak, 130 stopped.\n\n"
+    "Exit status: 0 promoted (in one turn at least, where there was time for several), 10 rolled back, 11 held, 12 not "
+    "measured, 13 not trained, 14 promoted but not heard, 15 nothing weak, 130 stopped.\n\n"
     "Example: studium improve --role sprout --minutes 8",
 )
 
@@ -66,7 +66,7 @@ def improve(
     if context.invoked_subcommand is not None:
         return
     from studium.cli.checks import need_training_tools
-    from studium.manage.improve.ending import EXIT, Ending
+    from studium.manage.improve.ending import EXIT, Ending, outcome
     from studium.manage.improve.folder import HOME, Wanted, begin, read
 
     need_training_tools()
@@ -91,7 +91,7 @@ def improve(
             if once or turns[-1].ending is not Ending.PROMOTED or until - time.monotonic() < took:
                 break
     tell(turns, as_json=json)
-    raise typer.Exit(EXIT[turns[-1].ending or Ending.STOPPED])
+    raise typer.Exit(EXIT[outcome([one.ending for one in turns])])
 
 
 @app.command("list")
@@ -310,18 +310,19 @@ def tell(turns: list["Improvement"], *, as_json: bool) -> None:
 def _data(one: "Improvement") -> Json:
     from dataclasses import asdict
 
-    from studium.manage.improve.ending import SENTENCES
-    from studium.manage.improve.report import way_back
+    from studium.manage.improve.ending import sentence
+    from studium.manage.improve.report import way_back, way_on
 
     return {
         "name": one.name,
         "ending": one.ending,
-        "sentence": SENTENCES[one.ending] if one.ending else "",
+        "sentence": sentence(one.ending, promoted="promote" in one.steps) if one.ending else "",
         "detail": one.detail,
         "wanted": asdict(one.wanted),
         "spent_s": round(one.spent_s, 1),
         "steps": one.steps,
         "folder": one.folder,
+        "way_on": way_on(one),
         "way_back": way_back(one),
     }
 

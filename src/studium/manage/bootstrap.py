@@ -35,13 +35,18 @@ def wanted(minutes: float) -> Wanted:
 
 
 def improvement(workspace: Path, minutes: float) -> Improvement:
-    """Return the one improvement: as it was left, or begun; where there was no time to train, with the time of now."""
+    """Return the one improvement: as it was left, or begun; where nothing came of it for want of time or of anything
+    to compare, to be gone on with, with the time of now.
+    """
     folder = workspace / HOME / NAME
     if not folder.is_dir():
         return begin(workspace, wanted(minutes), NAME)
     one = read(folder)
-    if one.ending is Ending.NOT_TRAINED:
-        one.steps = {name: found for name, found in one.steps.items() if name in ("measure", "rehearse")}
+    if one.ending in (Ending.NOT_TRAINED, Ending.NOT_MEASURED):
+        one.steps.pop("compare", None)
+        # Where steps were settled on, training may have begun with so many: it goes on with them.
+        if not one.steps.get("pace", {}).get("steps"):
+            one.steps.pop("pace", None)
         one.wanted, one.spent_s, one.ending = replace(one.wanted, minutes=minutes), 0.0, None
     return one
 

@@ -91,7 +91,10 @@ def _registered(commands: Commands, folder: Path, student: str, role: str, name:
     # What stands on a champion has no base in the roster: it is registered whole.
     whole = ("--merged",) if "/" in student else ()
     words = ("adapters", "register", str(folder), "--role", role, "--name", name, *whole)
-    done = commands.run(*words, timeout_s=REGISTER_S)
+    try:
+        done = commands.run(*words, timeout_s=REGISTER_S)
+    except OutOfTime as late:
+        return {"says": f"{role}/{name} was not registered: that was {late}"}
     if done.status:
         return {"says": f"{role}/{name} was not registered: {done.error}"}
     return {"says": f"registered as {role}/{name}", "id": done.data["id"]}

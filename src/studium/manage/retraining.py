@@ -1,7 +1,8 @@
 """Whether a role's student should be trained again: five criteria, each said by itself; two that hold are a reason.
 
 Performance down by 5 %, accuracy under the minimum, failures up by 10 %, earlier improvements of the role that paid
-off, enough new grades. What could not be measured does not hold. Switched on (`improve.automatic`), a running Studium
+off, enough new grades. What was graded before the last improvement is not held against what came of it. What could
+not be measured does not hold. Switched on (`improve.automatic`), a running Studium
 looks now and then, logs every criterion, and begins `studium improve`; it is off by default.
 """
 
@@ -74,7 +75,8 @@ def due(found: Sequence[Criterion]) -> bool:
 def criteria_of(config: "Config", store: "Store", role: str) -> list[Criterion]:
     """Return a role's criteria as its workspace stands. Blocks for the disk."""
     past = [one for one in improvements(config.workspace) if one.wanted.role == role]
-    found = store.standing(role, window=WINDOW, since=max((one.began_at for one in past), default=0.0))
+    tried = [one.began_at for one in past if one.ending not in (None, Ending.STOPPED)]
+    found = store.standing(role, window=WINDOW, since=max(tried, default=0.0))
     return criteria(found, past, min_accuracy=config.improve.min_accuracy, min_new=config.improve.min_new)
 
 
@@ -91,12 +93,13 @@ async def retraining(config: "Config", store: "Store", roles: Sequence[str]) -> 
 
 async def _look(config: "Config", store: "Store", roles: Sequence[str]) -> None:
     """Log every role's criteria and improve the first that is due, on one process of all that share the workspace."""
+    needy: list[str] = []
     for role in roles:
         found = await asyncio.to_thread(criteria_of, config, store, role)
         await asyncio.to_thread(_note, config, role, found)
-        if due(found):
-            await _improve(config, store, role)
-            return
+        needy += [role] if due(found) else []
+    if needy:
+        await _improve(config, store, needy[0])
 
 
 def _note(config: "Config", role: str, found: Sequence[Criterion]) -> None:

@@ -1,8 +1,10 @@
 """What a student's latest grades and runs say beside those before: counts only, nobody's words."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
 
 from studium.store import schema
 
@@ -15,7 +17,7 @@ class Window(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A student's newest window and the one before it; `graded_since` counts grades after a moment."""
+    """A student's newest window after a moment and the one before that; `graded_since` counts all grades after it."""
 
     lately: Window
     before: Window
@@ -25,7 +27,9 @@ class Standing(NamedTuple):
 
 
 def standing(database: Engine, student: str, *, window: int, since: float) -> Standing:
-    """Return how a student stands. Grades that were taken back do not count. Blocks for the disk."""
+    """Return how a student stands, lately being after `since` (Unix seconds): what was made then is to be judged by
+    what it did itself. Grades that were taken back do not count. Blocks for the disk.
+    """
     grades, runs = schema.grades, schema.student_runs
     newest = select(func.max(grades.c.id)).where(grades.c.key != "").group_by(grades.c.key)
     counted = (
@@ -33,27 +37,27 @@ def standing(database: Engine, student: str, *, window: int, since: float) -> St
         & (grades.c.weight > 0)
         & ((grades.c.key == "") | grades.c.id.in_(newest))
     )
-    scores = select(grades.c.score).where(counted).order_by(grades.c.id.desc()).limit(2 * window)
-    fates = (
-        select(1 - runs.c.success)
-        .where(runs.c.student == student)
-        .order_by(runs.c.id.desc())
-        .limit(2 * window)
-    )
+    scores = select(grades.c.score).where(counted).order_by(grades.c.id.desc())
+    fates = select(1 - runs.c.success).where(runs.c.student == student).order_by(runs.c.id.desc())
+    # Written as text in one form and time zone, which sorts as the moments do.
+    moment = datetime.fromtimestamp(since, UTC).isoformat(timespec="milliseconds")
     with database.connect() as connection:
-        right = [float(one) for one in connection.scalars(scores)]
-        failed = [float(one) for one in connection.scalars(fates)]
+        right = _windows(connection, scores, grades.c.at > since, window)
+        failed = _windows(connection, fates, runs.c.timestamp > moment, window)
         graded = connection.scalar(
             select(func.count()).select_from(grades).where(counted, grades.c.at > since)
         )
-    return Standing(
-        _window(right[:window]),
-        _window(right[window:]),
-        _window(failed[:window]),
-        _window(failed[window:]),
-        graded or 0,
-    )
+    return Standing(*right, *failed, graded or 0)
 
 
-def _window(values: list[float]) -> Window:
-    return Window(len(values), sum(values) / len(values) if values else 0.0)
+def _windows(
+    connection: Connection, values: Select[Any], lately: ColumnElement[bool], window: int
+) -> tuple[Window, Window]:
+    """Return the newest values that are of lately, and those before them, `window` of each at most."""
+    new = list(connection.scalars(values.where(lately).limit(window)))
+    both = list(connection.scalars(values.limit(len(new) + window)))
+    return _window(new), _window(both[len(new) :])
+
+
+def _window(values: Sequence[float]) -> Window:
+    return Window(len(values), sum(map(float, values)) / len(values) if values else 0.0)

@@ -7,7 +7,7 @@ import pytest
 
 from studium.errors import BadRequest, ConfigurationError
 from studium.manage.improve.commands import Commands, OutOfTime
-from studium.manage.improve.ending import EXIT, SENTENCES, Ending
+from studium.manage.improve.ending import EXIT, SENTENCES, Ending, outcome
 from studium.manage.improve.folder import Wanted, at_work, begin, improvements, read
 from studium.manage.improve.report import headline, rows, sentences, way_back, write_reports
 
@@ -56,7 +56,32 @@ def test_a_report_says_nothing_was_done_where_nothing_was(tmp_path: Path):
 
 def test_a_stopped_one_says_how_to_go_on(tmp_path: Path):
     one = begin(tmp_path, Wanted("sprout"))
-    assert way_back(replace(one, ending=Ending.STOPPED)) == "studium improve --resume sprout-1"
+    stopped = replace(one, ending=Ending.STOPPED)
+    assert "To go on: studium improve --resume sprout-1" in sentences(stopped)
+    assert "nothing that serves was changed" in sentences(stopped)[0] and not way_back(stopped)
+
+
+def test_one_stopped_after_the_promotion_does_not_say_that_nothing_was_changed(tmp_path: Path):
+    one = begin(tmp_path, Wanted("sprout"))
+    one.steps["promote"], one.ending = {"number": 3}, Ending.STOPPED
+    said = " ".join(sentences(one))
+    assert "nothing that serves was changed" not in said and "it serves" in said
+    assert "studium improve --resume sprout-1" in said and "studium adapters rollback sprout" in said
+
+
+@pytest.mark.parametrize(
+    ("endings", "whole"),
+    [
+        ([Ending.PROMOTED, Ending.HELD], Ending.PROMOTED),
+        ([Ending.PROMOTED, Ending.NOT_TRAINED], Ending.PROMOTED),
+        ([Ending.PROMOTED, Ending.STOPPED], Ending.STOPPED),
+        ([Ending.PROMOTED, Ending.NOT_ACTIVE], Ending.NOT_ACTIVE),
+        ([Ending.HELD], Ending.HELD),
+        ([None], Ending.STOPPED),
+    ],
+)
+def test_a_promotion_is_not_denied_by_the_turn_after_it(endings: list[Ending | None], whole: Ending):
+    assert outcome(endings) is whole
 
 
 def test_a_command_tells_its_data_or_its_error(tmp_path: Path):
@@ -70,5 +95,5 @@ def test_a_command_tells_its_data_or_its_error(tmp_path: Path):
 
 
 def test_a_command_that_takes_too_long_is_ended(tmp_path: Path):
-    with pytest.raises(OutOfTime):
+    with pytest.raises(OutOfTime, match="not done within its 0.01 s"):
         Commands(tmp_path / "ws", None, lambda _: None).run("adapters", "list", timeout_s=0.01)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,8 +45,8 @@ class Commands:
     def run(self, *words: str, timeout_s: float, has_config: bool = True) -> Told:
         """Run `studium WORDS --json` to its end. Blocks.
 
-        An interrupt reaches the command too (it is of the same group), which ends as it does on one; then this raises
-        KeyboardInterrupt. Raises OutOfTime.
+        An interrupt reaches the command too (it is of the same group), which is given time to end as it does on one;
+        then this raises KeyboardInterrupt. Raises OutOfTime.
         """
         given = ["--config", str(self.config)] if self.config is not None and has_config else []
         line = [*words, "--workspace", str(self.workspace), *given, "--json"]
@@ -59,7 +60,13 @@ class Commands:
             errors="replace",
         ) as process:
             try:
-                said, text = _heard(process, self.say, began + timeout_s)
+                said, text = _heard(process, self.say, timeout_s)
+            except KeyboardInterrupt:
+                # Told again at once, it would take that for "now, and leave your work".
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(ENDING_S)
+                _end(process)
+                raise
             except BaseException:
                 _end(process)
                 raise
@@ -69,19 +76,22 @@ class Commands:
         return Told(process.returncode, data, _error(data, said), seconds)
 
 
-def _heard(process: subprocess.Popen[str], say: Callable[[str], None], until: float) -> tuple[list[str], str]:
+def _heard(
+    process: subprocess.Popen[str], say: Callable[[str], None], timeout_s: float
+) -> tuple[list[str], str]:
     """Return what a process says on stderr, passed on line by line, and what it writes on stdout."""
     import selectors
 
     assert process.stdout is not None and process.stderr is not None
     pieces: dict[str, bytes] = {"out": b"", "err": b""}
     lines: list[str] = []
+    until = time.monotonic() + timeout_s
     with selectors.DefaultSelector() as ready:
         ready.register(process.stdout, selectors.EVENT_READ, "out")
         ready.register(process.stderr, selectors.EVENT_READ, "err")
         while ready.get_map():
             if time.monotonic() > until:
-                raise OutOfTime(f"not done within its {until:.0f} s")
+                raise OutOfTime(f"not done within its {timeout_s:g} s")
             for key, _ in ready.select(timeout=1.0):
                 piece = os.read(key.fd, 65536)
                 if not piece:

@@ -183,7 +183,7 @@ class Loop:
 
         def after() -> Json:
             self._say("measuring what was trained, on the problems of before")
-            figures = self._figures(str(folder), domains)
+            figures = self._figures(str(folder), domains, otherwise=Ending.STOPPED)
             shares = {one.domain: one.share for one in scores_of(figures)}
             (folder / SCORES).write_text(json.dumps(shares), encoding="utf-8")
             return {"figures": figures}
@@ -200,7 +200,7 @@ class Loop:
             shelf = ("--shelf", wanted.shelf) if wanted.shelf else ()
             # What stands on a champion has no base in the roster: it is registered whole.
             whole = ("--merged",) if "/" in self._model else ()
-            return {"id": self._run(*words, *whole, *shelf, otherwise=Ending.NOT_TRAINED).data["id"]}
+            return {"id": self._run(*words, *whole, *shelf, otherwise=Ending.STOPPED).data["id"]}
 
         self._once("register", register)
         return self._it.name
@@ -216,7 +216,7 @@ class Loop:
             told = self._run(
                 *("compare", wanted.role, f"{wanted.role}/{adapter}", *on, "--all"),
                 *("--problems", str(wanted.problems), "--seed", str(1000 + wanted.seed)),
-                otherwise=Ending.NOT_MEASURED,
+                otherwise=Ending.STOPPED,
                 fine=(0, 10, 11, 12),
             ).data
             kept = ("verdict", "reasons", "evidence", "differences", "folder")
@@ -233,9 +233,11 @@ class Loop:
 
         def promote() -> Json:
             self._say(f"promoting {role}/{adapter}")
+            if self._champion_id(role) == self._it.steps["register"]["id"]:
+                return {"number": None}  # done, and killed before that was noted
             reason = f"improvement {self._it.name}"
             words = ("adapters", "promote", role, adapter, "--evidence", evidence, "--reason", reason)
-            return {"number": self._run(*words, otherwise=Ending.HELD).data.get("number")}
+            return {"number": self._run(*words, otherwise=Ending.STOPPED).data.get("number")}
 
         self._once("promote", promote)
 
@@ -258,12 +260,20 @@ class Loop:
 
         self._once("hear", hear)
 
-    def _figures(self, model: str, domains: tuple[str, ...]) -> list[Json]:
+    def _champion_id(self, role: str) -> str:
+        """Return the id of the adapter that serves a role, "" for the student itself."""
+        told = self._run("adapters", "state", otherwise=Ending.STOPPED).data
+        roles: list[Json] = told.get("roles", [])
+        return next((str(one["champion_id"]) for one in roles if one["role"] == role), "")
+
+    def _figures(
+        self, model: str, domains: tuple[str, ...], *, otherwise: Ending = Ending.NOT_MEASURED
+    ) -> list[Json]:
         words = [word for name in domains for word in ("--domain", name)]
         seed = ("--seed", str(self._it.wanted.seed))
         told = self._run(
             *("eval", "run", "--model", model, *words, "--problems", str(MEASURED_PROBLEMS), *seed),
-            otherwise=Ending.NOT_MEASURED,
+            otherwise=otherwise,
         )
         return told.data["figures"]
 
@@ -278,8 +288,12 @@ class Loop:
         return self._it.steps[step]
 
     def _run(self, *words: str, otherwise: Ending, fine: tuple[int, ...] = (0,), config: bool = True) -> Told:
-        """Run a command; end the improvement where it ends otherwise than it should."""
-        told = self._commands.run(*words, timeout_s=NO_HURRY_S, has_config=config)
+        """Run a command; end the improvement where it ends otherwise than it should.
+
+        After training that is STOPPED, so that it can be gone on with once what failed is mended.
+        """
+        limit_s = max(NO_HURRY_S, self._it.wanted.minutes * 60)
+        told = self._commands.run(*words, timeout_s=limit_s, has_config=config)
         if told.status == INTERRUPTED:
             raise KeyboardInterrupt
         if told.status not in fine:

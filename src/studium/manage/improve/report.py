@@ -4,7 +4,7 @@ from html import escape
 from typing import Any
 
 from studium.evals.charts import Bar, bar_chart
-from studium.manage.improve.ending import SENTENCES, Ending
+from studium.manage.improve.ending import Ending, sentence
 from studium.manage.improve.folder import Improvement
 
 Json = dict[str, Any]
@@ -25,7 +25,7 @@ def headline(one: Improvement) -> str:
 
 def sentences(one: Improvement) -> list[str]:
     """Return what became of it, why, what it took, and the way back."""
-    said = [SENTENCES[one.ending]] if one.ending else []
+    said = [sentence(one.ending, promoted="promote" in one.steps)] if one.ending else []
     if one.detail:
         said.append(f"{one.detail[0].upper()}{one.detail[1:].rstrip('.')}.")
     for reason in one.steps.get("compare", {}).get("reasons", ()) if one.ending is Ending.PROMOTED else ():
@@ -34,15 +34,20 @@ def sentences(one: Improvement) -> list[str]:
     if trained:
         said.append(f"Trained {trained.get('step', 0)} steps in {trained.get('seconds', 0.0):.0f} s.")
     said.append(f"It took {one.spent_s:.0f} s in all.")
+    if on := way_on(one):
+        said.append(f"To go on: {on}")
     if back := way_back(one):
         said.append(f"The way back: {back}")
     return said
 
 
 def way_back(one: Improvement) -> str:
-    """Return the command that undoes or goes on with it, "" where there is nothing to undo."""
-    if "promote" in one.steps:
-        return f"studium adapters rollback {one.wanted.role}"
+    """Return the command that undoes it, "" where nothing was changed."""
+    return f"studium adapters rollback {one.wanted.role}" if "promote" in one.steps else ""
+
+
+def way_on(one: Improvement) -> str:
+    """Return the command that goes on with it, "" where it has ended for good."""
     return f"studium improve --resume {one.name}" if one.ending is Ending.STOPPED else ""
 
 
