@@ -70,6 +70,33 @@ def test_what_serves_challenges_or_may_be_gone_back_to_stays_and_what_these_were
     assert clean(registry) == ["origin", "first"]
 
 
+def test_after_a_rollback_who_the_next_one_leads_to_stays_and_who_was_rolled_back_goes(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """Kept was who had served last, so the adapter that was rolled back stayed and the way back was removed."""
+    first, second, third = (take_in(registry, tmp_path, name) for name in ("first", "second", "third"))
+    take_in(registry, tmp_path, "newest")
+    for one in (first, second, third):
+        serve(registry, one)
+    with registry.lease("me") as token:
+        registry.rollback("sprout", actor="me", token=token)
+    assert registry.predecessors("sprout") == [first.id, ""]
+    assert clean(registry, keep=1) == ["third"]
+    assert on_disk(tmp_path) == ["first", "newest", "second"]
+    with registry.lease("me") as token:
+        assert registry.rollback("sprout", actor="me", token=token).after["champion"] == first.id
+
+
+def test_who_served_several_times_counts_once_among_those_that_are_kept(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first, second, third = (take_in(registry, tmp_path, name) for name in ("first", "second", "third"))
+    take_in(registry, tmp_path, "newest")
+    for one in (first, second, third, second, third):
+        serve(registry, one)
+    assert clean(registry, keep=2) == [] and clean(registry, keep=1) == ["first"]
+
+
 def test_rows_stay_the_registry_is_sound_and_the_way_back_to_it_is_refused(
     registry: Registry, tmp_path: Path
 ) -> None:

@@ -66,11 +66,13 @@ def export(
     from studium.train.surroundings import quiet
 
     quiet()
+    from studium.registry import build_roster
     from studium.train.exporting.carry_out import export as carried_out
     from studium.train.exporting.trained import trained_in
     from studium.train.exporting.writing import Form, Target
 
-    trained = trained_in(folder)
+    sources = {name: model.source for name, model in build_roster(resolved).models.items()}
+    trained = trained_in(folder, sources)
     form = Form(Target(to), merged is not False, precision)
     place = out or resolved.workspace / EXPORTS / f"{trained.name}-{to}{'' if form.merged else '-adapter'}"
     done = carried_out(

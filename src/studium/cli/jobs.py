@@ -98,23 +98,27 @@ def stop(
 def resume(
     job: JobId, config: ConfigOption = None, workspace: WorkspaceOption = None, json: JsonOption = False
 ) -> None:
-    """Have a job go on from what it last saved, exactly.
+    """Have a job go on from what it last saved, exactly, as soon as no other is at work.
 
     Example: studium jobs resume train-sums
     """
     from studium.cli.checks import need_training_tools
     from studium.config.running import running_server
     from studium.manage.job_view import glance
-    from studium.manage.jobs import lives
+    from studium.records.jobs import JobState
 
     need_training_tools()
     with opened(config, workspace) as (jobs, place):
-        open_already = jobs.job(job).state.open and not lives(jobs.job(job))
-        found = jobs.job(job) if open_already else jobs.resume(job)
+        if jobs.job(job).state is not JobState.QUEUED:  # which may lack nothing but who begins it
+            jobs.resume(job)
         if running_server(place) is None:
             jobs.tend()
-        found = glance(jobs.job(found.id), place)
-    _say(found, f"{job} goes on; studium jobs show {job}", json=json)
+        found, before = glance(jobs.job(job), place), jobs.waits_for(job)
+        other = None if before is None else glance(before, place)
+    how = "goes on"
+    if other is not None:
+        how = f"waits: {other['id']} is {other['state']}; it goes on when that is over"
+    _say(found, f"{job} {how}; studium jobs show {job}", json=json)
 
 
 def _say(found: dict[str, object], line: str, *, json: bool) -> None:

@@ -11,11 +11,11 @@ import asyncio
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from studium.domains.catalogue import all_domains
 from studium.domains.protocol import Domain
@@ -49,6 +49,14 @@ class _Seen:
     right: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=WINDOW))
     expected: deque[float] = field(default_factory=lambda: deque[float](maxlen=WINDOW))
     asked: int = 0
+
+
+class Turn(NamedTuple):
+    """What a model is asked next: a domain, the share it is expected to get right there, 0 to 1, and a level."""
+
+    domain: Domain
+    expected: float
+    level: int
 
 
 class Carer:
@@ -113,8 +121,7 @@ class Carer:
             return
         student = min(able, key=lambda one: (self._seen[one.model.name].asked, one.name))
         seen, domains = self._seen[student.model.name], _tested_on(student)
-        domain, expected = domains[seen.asked % len(domains)]
-        level = domain.levels[seen.asked % len(domain.levels)]
+        domain, expected, level = turn(domains, seen.asked)
         problem = domain.make(Random(_SEED + seen.asked % WINDOW), level)
         seen.asked += 1
         said = await self._say(student, Ask((Message("user", problem.prompt),)), PROBLEM_S)
@@ -187,6 +194,12 @@ class Carer:
             if counts(error, seated=seated):
                 self._breakers.failed(model, error, began)
         return None
+
+
+def turn(domains: Sequence[tuple[Domain, float]], asked: int) -> Turn:
+    """Return whose turn it is after `asked` problems: one domain after the other, at the next level each round."""
+    domain, expected = domains[asked % len(domains)]
+    return Turn(domain, expected, domain.levels[(asked // len(domains)) % len(domain.levels)])
 
 
 def judged(right: deque[bool], expected: deque[float]) -> str:

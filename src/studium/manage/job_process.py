@@ -2,7 +2,8 @@
 
 It does nothing unless its token is the job's newest, and holds the job's lock while it lives, so that one that was
 replaced and one that replaces it never work at the same time. Told to end (SIGTERM) without the job being halted, it
-leaves the job open: whoever tends the workspace next begins it again.
+leaves the job open: whoever tends the workspace next begins it again. Once its job is over it tends by itself where no
+server does (`manage.jobs`).
 """
 
 import fcntl
@@ -16,10 +17,11 @@ from pathlib import Path
 
 import psutil
 
+from studium.config.running import running_server
 from studium.errors import OperatorError, StudiumError
 from studium.manage import night, nightly
 from studium.manage.job_work import AtWork, Ended, train_told
-from studium.manage.jobs import FOLDER
+from studium.manage.jobs import FOLDER, Jobs
 from studium.records.jobs import JobState
 from studium.store import open_store
 
@@ -51,10 +53,25 @@ def main(workspace: Path, database: Path, job_id: str, token: int) -> int:
             message = ended.message or (
                 "" if ended.state else "interrupted; it goes on when it is begun again"
             )
-            store.jobs.change(job_id, token, process=0, message=message, error=dict(ended.error), **state)
-            return 0 if ended.state is JobState.DONE else 1
+            kept = store.jobs.change(
+                job_id, token, process=0, message=message, error=dict(ended.error), **state
+            )
+        # After the lock, which a job that is begun again would wait for. Not by a process that was told to end:
+        # the machine may be shutting down.
+        if kept and ended.state is not None:
+            _begin_next(Jobs(store.jobs, workspace, database), workspace)
+        return 0 if ended.state is JobState.DONE else 1
     finally:
         store.close()
+
+
+def _begin_next(jobs: Jobs, workspace: Path) -> None:
+    """Tend the workspace's jobs once, unless a running server does; what goes wrong is said in the log."""
+    try:
+        if running_server(workspace) is None:
+            jobs.tend()
+    except (StudiumError, OSError) as error:
+        print(f"the next job cannot be begun: {error}", flush=True)
 
 
 def _carried_out(work: AtWork) -> Ended:

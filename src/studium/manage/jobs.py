@@ -2,7 +2,8 @@
 
 A job's process takes the job's next token before it exists; what is decided here holds for any number of servers and
 commands that look at one workspace. A server tends its workspace's jobs every second: those whose process is gone are
-begun again, and go on from what they have done; those at work are left to it.
+begun again, and go on from what they have done; those at work are left alone. Where no server runs, the process of a
+job tends once when its job is over, so that the next one need not wait for anybody.
 """
 
 import os
@@ -44,14 +45,9 @@ def decide(jobs: list[Job], lives: Callable[[Job], bool], now: float) -> Standin
     """Decide about open jobs, the oldest first. Pure."""
     begin: list[Job] = []
     close: list[tuple[Job, JobState, str]] = []
-    at_work = 0
+    busy = at_work(jobs, lives, now)
     for job in jobs:
-        beginning = job.state is JobState.RUNNING and not job.process and now - job.changed_at < BEGIN_S
-        if beginning or lives(job):
-            at_work += 1
-    for job in jobs:
-        beginning = job.state is JobState.RUNNING and not job.process and now - job.changed_at < BEGIN_S
-        if beginning or lives(job):
+        if job in busy:
             continue
         if job.halt:
             close.append((job, JobState.STOPPED, "stopped while no process was at it"))
@@ -59,9 +55,18 @@ def decide(jobs: list[Job], lives: Callable[[Job], bool], now: float) -> Standin
             close.append(
                 (job, JobState.FAILED, f"its process has ended {job.starts} times before the job did")
             )
-        elif at_work + len(begin) < MOST_AT_ONCE:
+        elif len(busy) + len(begin) < MOST_AT_ONCE:
             begin.append(job)
     return Standing(tuple(begin), tuple(close))
+
+
+def at_work(jobs: list[Job], lives: Callable[[Job], bool], now: float) -> list[Job]:
+    """Return the open jobs that a process is at, or may be about to be. Pure."""
+
+    def begins(job: Job) -> bool:
+        return job.state is JobState.RUNNING and not job.process and now - job.changed_at < BEGIN_S
+
+    return [job for job in jobs if begins(job) or lives(job)]
 
 
 class Jobs:
@@ -151,8 +156,13 @@ class Jobs:
         return self.job(job_id)
 
     def resume(self, job_id: str) -> Job:
-        """Have a job that was stopped, halted or failed go on. Raises BadRequest where it is open or done."""
+        """Have a job go on that was stopped, halted or failed, or whose process died, told to stop or not.
+
+        Raises BadRequest where it waits, is at work, or is done.
+        """
         job = self.job(job_id)
+        if job.state is JobState.RUNNING and not lives(job):
+            self._close(job)
         if job.state is JobState.DONE or not self._log.queue(job_id):
             raise BadRequest(
                 f"the job {job_id} is {job.state}",
@@ -160,6 +170,19 @@ class Jobs:
                 try_next=f"studium jobs show {job_id}",
             )
         return self.job(job_id)
+
+    def waits_for(self, job_id: str) -> Job | None:
+        """Return the job that is at work, or begun, before this one; None where it has its turn, or is over."""
+        jobs, now = self._log.jobs(only_open=True), time.time()
+        first = at_work(jobs, lives, now) or decide(jobs, lives, now).begin
+        waits = job_id in {one.id for one in jobs} - {one.id for one in first}
+        return first[0] if waits and first else None
+
+    def _close(self, job: Job) -> None:
+        """Call a job stopped that no process is at; one that is just beginning, begun before, will write nothing."""
+        token = self._log.claim(job)
+        if token is not None:
+            self._log.change(job.id, token, state=JobState.STOPPED, process=0)
 
     def _start(self, job: Job) -> None:
         token = self._log.claim(job)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from studium.errors import StoreUnavailable
-from studium.records.adapters import STANDS_ON, Action, Adapter, Route, RouteChange
+from studium.records.adapters import OWN_STUDENT, STANDS_ON, Action, Adapter, Route, RouteChange
 from studium.registry.intake import ADAPTERS
+from studium.registry.routes import predecessors
 
 KEPT = 3
 _OUTGOING = ".outgoing"
@@ -33,9 +34,9 @@ def removed(changes: Iterable[RouteChange]) -> set[str]:
 def removable(
     adapters: Sequence[Adapter], routes: Mapping[str, Route], changes: Sequence[RouteChange], keep: int = KEPT
 ) -> list[Adapter]:
-    """Return the adapters that may go, in their order; `keep` champions before the one of now stay in each role.
+    """Return the adapters that may go, in their order; in each role `keep` that rollbacks lead to stay, the nearest.
 
-    So does the one that was registered last in each: it may be on its way to the gate.
+    So does the one that was registered last in each: it may be on its way to the gate. Who was rolled back may go.
     """
     stays = {who for route in routes.values() for who in (route.champion, route.challenger)}
     stays |= {one.id for one in {one.role: one for one in adapters}.values()}
@@ -76,9 +77,9 @@ def size_bytes(adapter: Adapter, workspace: Path) -> int:
 
 
 def _former(route: Route, changes: Sequence[RouteChange]) -> list[str]:
-    """Return who served a role before the champion of now, each once, the latest first."""
-    served = [one.before["champion"] for one in reversed(changes) if one.role == route.role]
-    return [who for who in dict.fromkeys(served) if who and who != route.champion]
+    """Return the adapters that rollbacks in a role lead to, each once, the nearest first."""
+    before = reversed(predecessors([one for one in changes if one.role == route.role]))
+    return [who for who in dict.fromkeys(before) if who not in (OWN_STUDENT, route.champion)]
 
 
 def _stood_on(adapter_id: str, by_id: Mapping[str, Adapter]) -> Iterator[str]:

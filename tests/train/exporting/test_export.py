@@ -10,11 +10,12 @@ pytest.importorskip("torch", reason="training is an extra: pip install 'studium[
 
 from studium.errors import BadRequest, ConfigurationError, ModelBroken
 from studium.records.adapters import AdapterKind
-from studium.train.bases import base_sha256
+from studium.train import models
+from studium.train.bases import base_files, base_sha256
 from studium.train.config import Lora
 from studium.train.exporting.carry_out import check_place, export
 from studium.train.exporting.parity import Parity, Reference, frozen_prompts, served_replies
-from studium.train.exporting.trained import Trained, trained_in, trained_model
+from studium.train.exporting.trained import Trained, check_base, trained_in, trained_model
 from studium.train.exporting.writing import BASE_GGUF, Form, Target, base_gguf
 from studium.train.learner import with_lora
 from studium.train.models import load, save
@@ -125,6 +126,59 @@ def test_an_adapter_is_refused_on_a_base_that_changed_or_is_missing(tmp_path: Pa
     with pytest.raises(ConfigurationError, match="is not on this machine"):
         export(trained_in(folder), Form(Target.HF, True), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A model that a hub has and no folder here: its name is what is asked for."""
+    save(load("sprout"), tmp_path / "hub")
+    fetched = models.pretrained
+    at = {"someone/sprout-instruct": str(tmp_path / "hub")}
+    monkeypatch.setattr(
+        models, "pretrained", lambda name: fetched(at.get(name, name))._replace(reference=name)
+    )
+    return "someone/sprout-instruct"
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_an_adapter_of_a_hubs_model_is_exported(hub: str, tmp_path: Path, merged: bool) -> None:
+    """It was refused: the base "is not on this machine", as no file here has its name."""
+    change = trained_in(adapter_in(tmp_path / "change", base=hub))
+    assert change.base_sha256 == ""
+    done = export(change, Form(Target.HF, merged), tmp_path / "out")
+    assert all(one.equal and one.tokens > 50 for one in done.parities) and done.parities
+    assert f"base_model: {json.dumps(hub)}" in (tmp_path / "out" / "README.md").read_text()
+    if not merged:
+        assert f'from_pretrained("{hub}")' in done.written.use[0]
+        assert (
+            json.loads((tmp_path / "out" / "adapter_config.json").read_text())["base_model_name_or_path"]
+            == hub
+        )
+
+
+def test_a_base_without_files_here_is_refused_where_it_had_some_or_names_some(tmp_path: Path) -> None:
+    def change(base: str, noted: str = "") -> Trained:
+        return Trained("change", AdapterKind.ADAPTER, tmp_path, base, noted)
+
+    for name in ("own.gguf", "models/own.gguf", "/models/own", "./own", "../own", "~/own"):
+        with pytest.raises(ConfigurationError, match="is not on this machine"):
+            check_base(change(name))
+    with pytest.raises(ConfigurationError, match="is not on this machine"):
+        check_base(change("someone/tiny", "0" * 64))
+    check_base(change("someone/tiny"))
+    with pytest.raises(ConfigurationError, match="there is no model 'spruot'"):
+        trained_model(change("spruot"))
+
+
+def test_a_base_that_a_card_names_as_the_roster_does_is_found_where_that_lies(tmp_path: Path) -> None:
+    own = tmp_path / "own.gguf"
+    own.write_bytes(base_files("sprout")[0].read_bytes())
+    folder = adapter_in(tmp_path / "change", base=str(own))
+    note(folder, kind="adapter", base="own")
+    change = trained_in(folder, {"own": str(own), "sprout": str(base_files("sprout")[0])})
+    assert (change.base, change.base_reference) == ("own", str(own))
+    note(folder, kind="adapter")
+    assert trained_in(folder, {"sprout": str(base_files("sprout")[0])}).base_reference == "sprout"
 
 
 def test_an_export_is_replaced_only_by_force_and_anything_else_never(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def compared(trained: Trained, written: Written, part: Path, reference: Referenc
         again = _pretrained(trained, written, part)
         return [reference.compare("transformers", replies_of(again, reference.ids), BOUND_FULL)]
     adapts = trained.kind is AdapterKind.ADAPTER
-    bound = reference.bound_half(load(trained.base)) if adapts else BOUND_HALF
+    bound = reference.bound_half(load(trained.base_reference)) if adapts else BOUND_HALF
     with TemporaryDirectory() as elsewhere:
         gguf = part / written.gguf
         if not written.gguf:
@@ -132,7 +132,7 @@ def _pretrained(trained: Trained, written: Written, part: Path) -> Loaded:
 
     if not written.model:
         check_base(trained)
-    base = load(str(part / written.model) if written.model else trained.base)
+    base = load(str(part / written.model) if written.model else trained.base_reference)
     model: Any = PeftModel.from_pretrained(base.model, str(part / written.adapter))
     return base._replace(model=model.eval())
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from studium.errors import BadRequest, ConfigurationError
 from studium.records.adapters import AdapterKind
-from studium.train.bases import base_sha256
+from studium.train.bases import base_files, base_sha256
 from studium.train.models import Loaded, load
 from studium.train.run_folder import RunFolder, State
 
@@ -26,6 +26,7 @@ PEFT_WEIGHTS, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 class Trained:
     """A low-rank adapter (a PEFT folder) with its base, or a whole model (a Hugging Face folder).
 
+    `base` is what its base is called, for the card; `base_at` where that lies, "" where the name says so itself.
     `base_sha256` is what its base was when it was trained, "" where nobody noted it. `lineage` is for the card.
     """
 
@@ -35,12 +36,21 @@ class Trained:
     base: str
     base_sha256: str = ""
     lineage: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    base_at: str = ""
+
+    @property
+    def base_reference(self) -> str:
+        """What its base is loaded by: an embedded student's name, a path, or a hub's name."""
+        return self.base_at or self.base
 
 
-def trained_in(folder: Path) -> Trained:
-    """Return what a folder holds. Raises BadRequest where it is neither a finished run nor an adapter's folder."""
+def trained_in(folder: Path, sources: Mapping[str, str] | None = None) -> Trained:
+    """Return what a folder holds. Raises BadRequest where it is neither a finished run nor an adapter's folder.
+
+    `sources` tells where the roster's models lie, by the names that adapters' cards have for their bases.
+    """
     if (folder / META).is_file():
-        return _registered(folder)
+        return _registered(folder, sources or {})
     if (folder / "recipe.json").is_file():
         return _of_run(RunFolder(folder))
     raise BadRequest(
@@ -60,27 +70,35 @@ def trained_model(trained: Trained) -> Loaded:
     check_base(trained)
     from peft import PeftModel
 
-    base = load(trained.base)
+    base = load(trained.base_reference)
     adapted: Any = PeftModel.from_pretrained(base.model, str(trained.folder))
     return base._replace(model=adapted.merge_and_unload().eval())
 
 
 def check_base(trained: Trained) -> None:
-    """Raise ConfigurationError where an adapter's base is not on this machine, or has changed since."""
-    now = base_sha256(trained.base)
-    if not now:
+    """Raise ConfigurationError where an adapter's base is not on this machine, or has changed since.
+
+    Of a hub's model there may be no files here, and no hash was noted then: whether it can be had, `load` says.
+    """
+    base = trained.base_reference
+    now = base_sha256(base)
+    if not now and (trained.base_sha256 or _is_path(base)):
         raise ConfigurationError(
-            f"the base of {trained.name}, {trained.base}, is not on this machine",
+            f"the base of {trained.name}, {base}, is not on this machine",
             expected="the model it was trained on: an adapter is nothing without it",
-            try_next=f"put it back at {trained.base}, or export on the machine that trained it",
+            try_next=f"put it back at {base}, or export on the machine that trained it",
         )
     if trained.base_sha256 and now != trained.base_sha256:
         raise ConfigurationError(
-            f"the base {trained.base} is not the one {trained.name} was trained on: "
+            f"the base {base} is not the one {trained.name} was trained on: "
             f"its hash is {now[:12]}, was {trained.base_sha256[:12]}",
             expected="the same weights, to the last bit",
             try_next="put the former file back, or train again on this one",
         )
+
+
+def _is_path(reference: str) -> bool:
+    return reference.startswith(("/", ".", "~")) or reference.endswith(".gguf")
 
 
 def _scores(run: RunFolder) -> dict[str, float]:
@@ -133,17 +151,18 @@ def _of_run(run: RunFolder) -> Trained:
     )
 
 
-def _registered(folder: Path) -> Trained:
+def _registered(folder: Path, sources: Mapping[str, str]) -> Trained:
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        kind = AdapterKind(meta["kind"])
+        kind, base = AdapterKind(meta["kind"]), str(meta["base"])
         found = Trained(
             str(meta["name"]),
             kind,
             folder,
-            str(meta["base"]),
+            base,
             str(meta["base_sha256"]),
             dict(meta["lineage"]),
+            _base_at(base, sources),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadRequest(
@@ -159,3 +178,10 @@ def _registered(folder: Path) -> Trained:
             try_next="register the run's folder again, with all of its files",
         )
     return found
+
+
+def _base_at(base: str, sources: Mapping[str, str]) -> str:
+    """Return where a base lies that a card names as the roster does; "" where it is an embedded student's own file."""
+    source = sources.get(base, "")
+    files = [one.resolve() for one in base_files(base)]
+    return "" if files == [Path(source).resolve()] else source

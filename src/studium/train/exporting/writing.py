@@ -87,9 +87,9 @@ def write_form(trained: Trained, form: Form, loaded: Loaded, manner: Manner, fol
 def _hugging_face(trained: Trained, form: Form, loaded: Loaded, folder: Path) -> Written:
     if not form.merged:
         _write_peft(trained, loaded, folder)
-        base = "base" if _is_gguf(trained.base) else trained.base
+        base = "base" if _is_gguf(trained.base_reference) else trained.base_reference
         if base == "base":  # a name that means nothing elsewhere
-            _write_pretrained(load(trained.base), folder / base)
+            _write_pretrained(load(trained.base_reference), folder / base)
         use = f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), ".")  # transformers, peft'
         return Written([use], model=base if base == "base" else "", adapter=".")
     _write_pretrained(loaded, folder)
@@ -104,7 +104,7 @@ def _vllm(trained: Trained, form: Form, loaded: Loaded, manner: Manner, folder: 
         return Written([vllm_command(words)], model=".", vllm=words)
     rank = int(json.loads((trained.folder / PEFT_SETTINGS).read_text())["r"])
     words = vllm_words(trained.name, adapter_rank=rank, context_tokens=context)
-    _write_pretrained(load(trained.base), folder / "base")
+    _write_pretrained(load(trained.base_reference), folder / "base")
     _write_peft(trained, loaded, folder / "adapter")
     return Written([vllm_command(words)], model="base", adapter="adapter", vllm=words)
 
@@ -135,10 +135,10 @@ def _ollama(trained: Trained, form: Form, loaded: Loaded, manner: Manner, folder
 
 def base_gguf(trained: Trained, path: Path) -> None:
     """Put an adapter's base at a path as GGUF: its own file, or written in full precision."""
-    if _is_gguf(trained.base):
-        shutil.copyfile(base_files(trained.base)[0], path)
+    if _is_gguf(trained.base_reference):
+        shutil.copyfile(base_files(trained.base_reference)[0], path)
     else:
-        _write_gguf(load(trained.base), path, Path(trained.base).name, "F32")
+        _write_gguf(load(trained.base_reference), path, Path(trained.base_reference).name, "F32")
 
 
 def _is_gguf(reference: str) -> bool:
