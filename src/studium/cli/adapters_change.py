@@ -158,7 +158,7 @@ def rollback(
 
 def clean(
     keep: Annotated[
-        int, typer.Option(min=0, max=1000, help="Champions that rollbacks lead to that stay in each role.")
+        int, typer.Option(min=0, max=1000, help="How many of those that rollbacks lead to stay in each role.")
     ] = 3,
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
