@@ -42,8 +42,12 @@ def carry_out(
     if ended.state is not State.DONE:
         course.status(ended.state, course.stopping)
         return Checkpoint(ended, None)
-    finish()
-    save(learner.merged(), folder.checkpoint)
+    try:
+        finish()
+        save(learner.merged(), folder.checkpoint)
+    except BaseException as error:
+        course.status(State.FAILED, f"trained to its end, not saved as a whole model: {error}")
+        raise
     course.status(State.DONE)
     return Checkpoint(ended, folder.checkpoint)
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from math import cos, pi
 from typing import TYPE_CHECKING, Any
 
-from studium.errors import ConfigurationError
+from studium.errors import ConfigurationError, DoesNotFit
+from studium.hardware import read_memory
 from studium.train.config import Lora, Optimiser
-from studium.train.models import Loaded, load
+from studium.train.models import Loaded, in_full, load
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from studium.train.unsloth_bridge import Fast
 
 _FLOOR = 0.1
+# Beside the weights: what is read of a file, a layer in both forms, the adapter.
+_MERGING_ROOM = 1.2
 
 
 class Learner:
@@ -129,15 +132,36 @@ def with_lora(model: "PreTrainedModel", lora: Lora, unsloth: "Fast | None" = Non
 
 
 def _merged_in_full(model: Any, reference: str) -> Any:
-    """Return an adapter merged into its base, loaded anew in full precision: 4 bits would round it away (peft#2105)."""
+    """Return an adapter merged into its base, loaded anew in full precision: 4 bits would round it away (peft#2105).
+
+    On the processor, as a card that trains in 4 bits has no room for it; in 32 bits, or 16 where memory asks for it.
+    Raises DoesNotFit.
+    """
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     settings, adapter = model.peft_config["default"], get_peft_model_state_dict(model)
     four_bit = getattr(model, "is_loaded_in_4bit", False)
-    base: Any = load(reference, four_bit=four_bit).model
-    whole: Any = get_peft_model(base.dequantize() if four_bit else base, settings)
+    base: Any = in_full(reference, dtype=_merging_dtype(model)) if four_bit else load(reference).model
+    whole: Any = get_peft_model(base, settings)
     set_peft_model_state_dict(whole, adapter)
     return whole.merge_and_unload()
+
+
+def _merging_dtype(model: Any) -> "torch.dtype":
+    """Return the precision in which all of a model's weights fit into main memory. Raises DoesNotFit."""
+    import torch
+
+    weights = model.num_parameters()  # which counts what 4-bit weights stand for
+    free_bytes = read_memory().available
+    for dtype in (torch.float32, torch.bfloat16):
+        if weights * dtype.itemsize * _MERGING_ROOM <= free_bytes:
+            return dtype
+    raise DoesNotFit(
+        f"merging the adapter takes {weights * 2 * _MERGING_ROOM / 2**30:.0f} GiB of main memory, "
+        f"{free_bytes / 2**30:.0f} GiB is free",
+        expected="room for the whole model in 16 bits",
+        try_next="the adapter is kept: serve it beside its base, or free memory and: studium train resume NAME",
+    )
 
 
 def fraction_of_peak(settings: Optimiser, step: int, steps: int) -> float:

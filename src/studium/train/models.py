@@ -8,6 +8,7 @@ Studium's tokenizer: any engine can serve it, and `studium eval run --model` tak
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +18,7 @@ from studium.train.tokenizer import CHAT_TEMPLATE, END, PAD, student_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from tokenizers import Tokenizer
     from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -168,7 +170,42 @@ def serves_as_gguf(loaded: Loaded) -> bool:
     )
 
 
+def outline(reference: str) -> Loaded:
+    """Return a Hugging Face model with all but its weights, which take no memory: it cannot be asked anything."""
+    return pretrained(reference, _without_weights)
+
+
+def _without_weights(reference: str) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(reference))
+    with suppress(OSError):
+        model.generation_config = GenerationConfig.from_pretrained(reference)
+    return model
+
+
+def in_full(reference: str, *, dtype: "torch.dtype") -> Any:
+    """Return the weights that QLoRA trained on, out of their 4 bits again, on the processor. Raises as `load` does."""
+    return _quantised(reference, dtype=dtype, device_map={"": "cpu"}).model.dequantize(dtype=dtype)
+
+
 def _in_four_bits(reference: str) -> Loaded:
+    from peft import prepare_model_for_kbit_training
+
+    loaded = _quantised(reference)
+    module: Any
+    for module in loaded.model.modules():
+        # Else bitsandbytes 0.50 repacks weights when a reply is drawn on a processor: gradients are wrong from then on.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return loaded._replace(
+        model=prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
+    )
+
+
+def _quantised(reference: str, **where: Any) -> Loaded:
     """Load a Hugging Face model as QLoRA trains on it: nf4, twice quantised (arXiv 2305.14314, section 3)."""
     try:
         import bitsandbytes  # pyright: ignore[reportMissingImports]  # noqa: F401
@@ -180,7 +217,6 @@ def _in_four_bits(reference: str) -> Loaded:
         ) from error
     hub_or_folder(reference, "in 4 bits", "leave lora.four_bit out")
     import torch
-    from peft import prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig
 
     settings = BitsAndBytesConfig(
@@ -189,15 +225,7 @@ def _in_four_bits(reference: str) -> Loaded:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
     )
-    loaded = pretrained(reference, quantization_config=settings)
-    module: Any
-    for module in loaded.model.modules():
-        # Else bitsandbytes 0.50 repacks weights when a reply is drawn on a processor: gradients are wrong from then on.
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return loaded._replace(
-        model=prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
-    )
+    return pretrained(reference, quantization_config=settings, **where)
 
 
 def hub_or_folder(reference: str, how: str, try_next: str) -> None:
@@ -217,7 +245,7 @@ def pretrained(reference: str, make: Callable[[str], Any] | None = None, **setti
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    make = make or partial(AutoModelForCausalLM.from_pretrained, dtype="float32", **settings)
+    make = make or partial(AutoModelForCausalLM.from_pretrained, **({"dtype": "float32"} | settings))
     try:
         tokenizer = AutoTokenizer.from_pretrained(reference)
         model = make(reference)

@@ -7,12 +7,15 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import orjson
 import pytest
 
 from studium.domains.protocol import Split
-from studium.errors import ConfigurationError
+from studium.errors import ConfigurationError, DoesNotFit
+from studium.hardware import Memory
+from studium.train import learner
 from studium.train.config import Lora, Optimiser, Replay, Source, Validation, Watch
 from studium.train.course import Checkpoint
 from studium.train.data import rows_of
@@ -313,6 +316,32 @@ def test_an_adapter_trained_on_four_bits_is_merged_into_the_base_it_was_trained_
     adapted = PeftModel.from_pretrained(four_bit, tmp_path / "run" / "adapter").train()(ids_BT).logits
     assert torch.allclose(load(str(made.folder)).model(ids_BT).logits, adapted.float(), atol=1e-3)
     assert (tmp_path / "run" / "adapter" / "adapter.gguf").read_bytes()[:4] == b"GGUF"
+
+
+@pytest.mark.parametrize(("bytes_a_weight", "dtype"), [(5, torch.float32), (3, torch.bfloat16), (2, None)])
+def test_what_is_trained_in_four_bits_is_merged_in_what_precision_fits(monkeypatch, bytes_a_weight, dtype):
+    """A card that trains in 4 bits has no room for the whole model, and a machine with one not for all 32 bits."""
+    model = load("sprout").model
+    free = Memory(2**40, bytes_a_weight * sum(one.numel() for one in model.parameters()))
+    monkeypatch.setattr(learner, "read_memory", lambda: free)
+    if dtype is None:
+        with pytest.raises(DoesNotFit, match="the adapter is kept"):
+            learner._merging_dtype(model)
+    else:
+        assert learner._merging_dtype(model) is dtype
+
+
+def test_what_cannot_be_merged_is_told_keeps_its_adapter_and_is_gone_on_with(tmp_path, monkeypatch):
+    options = recipe(lora=Lora(rank=4), steps=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(learner.Learner, "merged", Mock(side_effect=DoesNotFit("no room for the whole model")))
+        with pytest.raises(DoesNotFit):
+            train(options, tmp_path / "run")
+    status = RunFolder(tmp_path / "run").status()
+    assert (status.state, status.step) == (State.FAILED, 3) and "no room" in status.message
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists()
+    made = train(options, tmp_path / "run")
+    assert made.folder is not None and RunFolder(tmp_path / "run").status().state is State.DONE
 
 
 def test_rows_kept_in_a_file_are_measured_and_the_lowest_loss_wins(tmp_path):

@@ -41,11 +41,12 @@ FILE_NAME = "preflight.json"
 
 def inputs_of(told: Told) -> Inputs:
     """Gather what a run of the recipe would use. Loads the model, and reads data."""
-    from studium.train.models import load
+    from studium.train.models import load, outline
 
     recipe = told.recipe
     begin(recipe)
-    loaded = load(recipe.model)
+    # Who trains on 4 bits may have no room for the weights in 32.
+    loaded = outline(recipe.model) if recipe.lora.four_bit else load(recipe.model)
     model: Any = loaded.model
     settings = model.generation_config
     ends = settings.eos_token_id if settings is not None else None
@@ -61,7 +62,7 @@ def inputs_of(told: Told) -> Inputs:
         context=getattr(model.config, "max_position_embeddings", None),
         model_licence=loaded.licence,
         reward=reward_of(told.stage, recipe),
-        model=model,
+        model=None if recipe.lora.four_bit else model,
         shape=shape_of(recipe.model),
         available_bytes=read_memory().available,
         options={"control": getattr(recipe, "control", "none")},

@@ -21,6 +21,7 @@ from studium.train.preflight.findings import DRAWING, Finding, Inputs, bad, good
 from studium.train.preflight.gold import gold_of
 from studium.train.rows import Encoded, completion_ids, encode, prompt_ids
 from studium.train.run_folder import RunFolder
+from studium.train.stages.catalogue import ON_PROCESSOR
 from studium.train.unsloth_bridge import wanted
 
 if TYPE_CHECKING:
@@ -171,9 +172,11 @@ def fits(inputs: Inputs) -> Finding:
     ]
     longest = max(sizes, default=recipe.max_tokens)
     needed = memory_of(inputs.shape, recipe, longest).total_bytes
-    # A GPU is where the model goes if there is one.
-    free = max((gpu.vram_free_bytes for gpu in read_gpus()), default=inputs.available_bytes)
-    told = f"about {needed / 2**20:,.0f} MiB for rows of {longest} tokens, {free / 2**20:,.0f} MiB is free"
+    # A GPU is where the model goes if there is one, but for stages whose batches are made on the processor.
+    gpus = [] if inputs.told.stage in ON_PROCESSOR else read_gpus()
+    free = max((gpu.vram_free_bytes for gpu in gpus), default=inputs.available_bytes)
+    where = "" if gpus else " of main memory"
+    told = f"about {needed / 2**20:,.0f} MiB for rows of {longest} tokens, {free / 2**20:,.0f} MiB{where} is free"
     if needed > free:
         return bad(
             name, told, try_next="lower batch, raise accumulate, or set compute.gradient_checkpointing: yes"

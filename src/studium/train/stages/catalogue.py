@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # the command line reads the names at every start
 
 STAGES = ("sft", "weighted_sft", "srl", "rlvr", "dpo", "kto", "distil")
 
+ON_PROCESSOR = ("weighted_sft", "srl", "rlvr")
+"""Those whose batches are made on the processor, and the model with them, also where there is a GPU."""
+
 
 class Run(Protocol):
     def __call__(self, options: Any, folder: "RunFolder", say: Callable[[str], None]) -> "Checkpoint":
