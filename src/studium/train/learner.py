@@ -4,7 +4,7 @@ It takes gradients of whatever loss it is given and changes weights only if it m
 come, so that a run taken up again is the same run, bit for bit on a processor.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import cos, pi
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +25,29 @@ _MERGING_ROOM = 1.2
 
 
 class Learner:
-    """A model under training. `model` is what losses are computed with: the adapter's view of it, with one."""
+    """A model under training. `model` is what losses are computed with: the adapter's view of it, with one.
 
-    def __init__(self, loaded: Loaded, optimiser: Optimiser, lora: Lora, *, steps: int, seed: int) -> None:
+    `beside` names modules that are trained whole where an adapter is trained, and that are no part of it.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        optimiser: Optimiser,
+        lora: Lora,
+        *,
+        steps: int,
+        seed: int,
+        beside: Sequence[str] = (),
+    ) -> None:
         import torch
 
         torch.manual_seed(seed)
         self.loaded = loaded
         self.model: Any = with_lora(loaded.model, lora, loaded.unsloth) if lora.rank else loaded.model
+        for name in beside:
+            # The adapter's view froze it. PEFT's modules_to_save would write it into the adapter, which serves.
+            loaded.model.get_submodule(name).requires_grad_(True)
         self.model.train()
         self._settings = optimiser
         self._steps = steps

@@ -69,9 +69,16 @@ class Scripted:
         return found
 
 
-def fill(texts: Sequence[Sequence[str]], groups: int, rounds: int = 3, repair: object = None):
+def fill(
+    texts: Sequence[Sequence[str]],
+    groups: int,
+    rounds: int = 3,
+    repair: object = None,
+    least_spread: float = 1e-4,
+):
     taken = iter(ROWS)
-    roller = Roller(Scripted(texts), LOADED.tokenizer, Outcome(), Drawing(each=2, most_rounds=rounds))
+    drawing = Drawing(each=2, least_spread=least_spread, most_rounds=rounds)
+    roller = Roller(Scripted(texts), LOADED.tokenizer, Outcome(), drawing)
     mend = (lambda group: repair) if isinstance(repair, Group) else (lambda group: None)
     return roller.fill(lambda number: [next(taken) for _ in range(number)], groups, seed=0, repair=mend)
 
@@ -101,3 +108,18 @@ def test_a_dull_group_may_be_mended():
     wrong = "Answer: -1"
     mended = Group(Row("mended", ()), [], [], [], [1.0, 0.0])
     assert [group.row.id for group in fill([[wrong, wrong]], 1, repair=mended).groups] == ["mended"]
+
+
+def test_a_group_of_one_is_kept_only_where_no_spread_is_asked_for():
+    kept, dropped = fill([[right(0)]], 1, rounds=1, least_spread=-1.0), fill([[right(0)]], 1, rounds=1)
+    assert [group.row.id for group in kept.groups] == [ROWS[0].id] and kept.unscored == 0
+    assert not dropped.groups and dropped.unscored == 1
+
+
+def test_a_group_without_any_graded_reply_is_never_kept():
+    row = Row("open", ROWS[0].messages, problem=ROWS[0].problem)
+    roller = Roller(
+        Scripted([[right(0)]]), LOADED.tokenizer, lambda *_: None, Drawing(least_spread=-1.0, most_rounds=1)
+    )
+    found = roller.fill(lambda number: [row] * number, 1, seed=0)
+    assert not found.groups and found.unscored == 1

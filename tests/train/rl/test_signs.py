@@ -86,6 +86,36 @@ def test_right_steps_without_an_answer_are_not_right_and_other_domains_are_not_s
     assert every_step_right(arithmetic, f"Answer: {arithmetic.expected}") is None
 
 
+ASSEMBLY = domain("assembly")
+PROGRAMS = [ASSEMBLY.make(Random(seed), 2) for seed in range(20)]
+WRITTEN = next(one for one in PROGRAMS if one.facts["task"] == "write")
+TRACED = next(one for one in PROGRAMS if one.facts["task"] == "trace")
+
+
+def test_a_program_whose_lines_nobody_can_verify_is_not_scored_by_them_right_or_wrong():
+    """Right ones counted 0, so that who learned to write programs was stopped as a cheat; were only wrong ones scored,
+    the share would be 0 as well."""
+    solution = ASSEMBLY.solution(WRITTEN)
+    for reply in (solution, solution.split("\n")[-1], f"{solution}; NOP", "Answer: NOP", ""):
+        assert every_step_right(WRITTEN, reply) is None
+    assert ASSEMBLY.verify(WRITTEN, solution) == 1.0
+    assert ASSEMBLY.verify(WRITTEN, "Answer: NOP") == 0.0
+
+
+def test_the_steps_of_a_trace_are_scored_as_before():
+    lines = ASSEMBLY.solution(TRACED).split("\n")
+    assert every_step_right(TRACED, "\n".join(lines)) == 1.0
+    assert every_step_right(TRACED, "\n".join([*lines[:-1], "Answer: $00, or $01"])) == 0.0
+    assert every_step_right(TRACED, "\n".join(["NOP", *lines[1:]])) == 0.0
+    assert every_step_right(TRACED, lines[-1]) == 0.0
+
+
+def test_a_wrong_step_decides_before_one_that_cannot_be_verified():
+    lines = CHAINS.solution(PROBLEM).split("\n")
+    assert CHAINS.verify_step(PROBLEM, ["9+9=9", *lines[1:2]], lines[2]) is None  # pyright: ignore[reportAttributeAccessIssue]
+    assert every_step_right(PROBLEM, "\n".join(["9+9=9", *lines[1:]])) == 0.0
+
+
 SUMS = [domain("arithmetic").make(Random(seed), 1) for seed in range(20)]
 
 

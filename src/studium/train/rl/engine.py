@@ -21,6 +21,7 @@ from studium.train.passes import Passes
 from studium.train.rl.advantages import Spread, group_relative
 from studium.train.rl.batch import Batch, batch_of
 from studium.train.rl.losses import Normalise, Policy, clipped_surrogate, correction, kl_estimate, policy_of
+from studium.train.rl.means import Means
 from studium.train.rl.options import RlRecipe
 from studium.train.rl.rollouts import Group, Repair, Roller, Rollouts
 from studium.train.rl.samplers import Elsewhere, ModelSampler
@@ -127,8 +128,11 @@ class PolicyStage:
             elsewhere=self._elsewhere is not None,
         )
 
-    def losses(self, batch: Batch, told: dict[str, list[float]]) -> "Iterator[torch.Tensor]":
-        """Yield the loss of a batch in parts whose sum it is, each with a graph of its own."""
+    def losses(self, batch: Batch, told: Means) -> "Iterator[torch.Tensor]":
+        """Yield the loss of a batch in parts whose sum it is, each with a graph of its own.
+
+        What is told is of drawn tokens: a part may have few of them, or none.
+        """
         objective = self._recipe.objective
         for first in range(0, len(batch.ids_BS), _ROWS_AT_ONCE):
             part = batch.part(slice(first, first + _ROWS_AT_ONCE))
@@ -147,14 +151,12 @@ class PolicyStage:
             if self._reference is not None:
                 kl_BT = kl_estimate(policy.logprobs_BT, self._reference_of(part)) * free_BT
                 loss_BT = loss_BT + objective.kl * kl_BT
-                told["kl"].append(float(kl_BT[free_BT].mean().detach()) if free_BT.any() else 0.0)
+                told.add("kl", kl_BT[free_BT])
             if objective.entropy:
                 loss_BT = loss_BT - objective.entropy * policy.entropy_BT * free_BT
-            if free_BT.any():
-                told["entropy"].append(float(policy.entropy_BT[free_BT].mean().detach()))
-                ratio_BT = (policy.logprobs_BT.detach() - before_BT)[free_BT].exp()
-                outside = (ratio_BT < 1 - objective.clip_low) | (ratio_BT > 1 + objective.clip_high)
-                told["clipped"].append(float(outside.float().mean()))
+            ratios = (policy.logprobs_BT.detach() - before_BT)[free_BT].exp()
+            told.add("entropy", policy.entropy_BT[free_BT])
+            told.add("clipped", (ratios < 1 - objective.clip_low) | (ratios > 1 + objective.clip_high))
             yield (part.weights_BT * (loss_BT + self.beside(part, policy, told))).sum()
 
     def policy(self, part: Batch) -> Policy:
@@ -162,7 +164,7 @@ class PolicyStage:
             self.learner.model, part.ids_BS, part.seen_BS, temperature=self._recipe.draws.temperature
         )
 
-    def beside(self, part: Batch, policy: Policy, told: dict[str, list[float]]) -> "torch.Tensor | float":
+    def beside(self, part: Batch, policy: Policy, told: Means) -> "torch.Tensor | float":
         """Return what an algorithm adds to the loss per token; nothing here."""
         return 0.0
 
@@ -202,7 +204,7 @@ class PolicyStage:
         self, number: int, batch: Batch, allow: Callable[[Mapping[str, float]], bool]
     ) -> dict[str, float]:
         objective = self._recipe.objective
-        told: dict[str, list[float]] = {"kl": [], "entropy": [], "clipped": []}
+        told = Means("kl", "entropy", "clipped")
         if objective.passes * objective.parts > 1:
             batch = batch._replace(old_BT=self._old(batch))
         metrics: dict[str, float] = {}
@@ -211,10 +213,10 @@ class PolicyStage:
             for part in batch.parts(objective.parts):
                 losses = self.losses(part, told)
                 metrics = self.learner.update(number, losses, lambda seen: near() and allow(seen))
-        return metrics | {name: fmean(values) for name, values in told.items() if values}
+        return metrics | told.all()
 
     def _corrected(
-        self, before_BT: "torch.Tensor", sampler_BT: "torch.Tensor", told: dict[str, list[float]]
+        self, before_BT: "torch.Tensor", sampler_BT: "torch.Tensor", told: Means
     ) -> "torch.Tensor | float":
         """Return what tokens drawn elsewhere count, and note how far the two distributions are apart."""
         import torch
@@ -224,18 +226,18 @@ class PolicyStage:
             return 1.0
         apart = (before_BT - sampler_BT)[known_BT]
         most = self._recipe.draws.correct_most
-        told.setdefault("drift", []).append(float(apart.abs().mean()))
-        told.setdefault("cut_ratios", []).append(float((apart.exp() > most).float().mean()) if most else 0.0)
+        told.add("drift", apart.abs())
+        told.add("cut_ratios", apart.exp() > (most or float("inf")))
         return correction(before_BT, sampler_BT, most) if most else torch.ones_like(before_BT)
 
-    def _near(self, told: Mapping[str, list[float]]) -> Callable[[], bool]:
+    def _near(self, told: Means) -> Callable[[], bool]:
         """Return what says whether the sampler's distribution is near enough to learn from what it drew.
 
         Where it is not, its weights are renewed before the next draw; raises OperatorError where that cannot help.
         """
 
         def near() -> bool:
-            drift, most = fmean(told.get("drift") or [0.0]), self._recipe.draws.most_drift
+            drift, most = told.of("drift") or 0.0, self._recipe.draws.most_drift
             if self._elsewhere is None or drift <= most:
                 return True
             if not self._elsewhere.distrust():

@@ -18,6 +18,7 @@ from studium.train.rl.advantages import generalised
 from studium.train.rl.batch import Batch
 from studium.train.rl.engine import PolicyStage
 from studium.train.rl.losses import Policy, policy_of, value_loss
+from studium.train.rl.means import Means
 from studium.train.rl.options import Coefficient
 from studium.train.rl.rollouts import Group
 from studium.train.rows import Row
@@ -25,7 +26,7 @@ from studium.train.rows import Row
 if TYPE_CHECKING:
     import torch
 
-_HEAD = "value_head"
+HEAD = "value_head"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +40,18 @@ class Ppo:
 
 
 def add_head(model: Any) -> None:
-    """Give a model a value head, which begins at 0; before its optimiser is made."""
+    """Give a model a value head, which begins at 0; before its learner is made, which has to train it beside."""
     import torch
 
     head = torch.nn.Linear(model.config.hidden_size, 1)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
-    setattr(model, _HEAD, head)
+    setattr(model, HEAD, head)
 
 
 def drop_head(model: Any) -> None:
     """Take the value head away again: what serves has none."""
-    delattr(model, _HEAD)
+    delattr(model, HEAD)
 
 
 class PpoStage(PolicyStage):
@@ -83,18 +84,17 @@ class PpoStage(PolicyStage):
         temperature = self._recipe.draws.temperature
         return policy_of(self.learner.model, part.ids_BS, part.seen_BS, temperature=temperature, hidden=True)
 
-    def beside(self, part: Batch, policy: Policy, told: dict[str, list[float]]) -> "torch.Tensor | float":
+    def beside(self, part: Batch, policy: Policy, told: Means) -> "torch.Tensor | float":
         """Return the value loss per token, times its coefficient."""
         assert part.values_BT is not None and part.returns_BT is not None
         loss_BT = value_loss(self._values(policy), part.values_BT, part.returns_BT, clip=self._ppo.value_clip)
         drawn_BT = part.trained_BT & part.drawn_B[:, None]
-        if drawn_BT.any():
-            told.setdefault("value_loss", []).append(float(loss_BT[drawn_BT].mean().detach()))
+        told.add("value_loss", loss_BT[drawn_BT])
         return self._ppo.value * loss_BT * drawn_BT
 
     def _values(self, policy: Policy) -> "torch.Tensor":
         assert policy.hidden_BTW is not None
-        return getattr(_inner(self.learner.model), _HEAD)(policy.hidden_BTW)[..., 0]
+        return getattr(_inner(self.learner.model), HEAD)(policy.hidden_BTW)[..., 0]
 
 
 def _inner(model: Any) -> Any:

@@ -32,7 +32,7 @@ class Group(NamedTuple):
 class Rollouts(NamedTuple):
     """What a step learns from. Of `seen` groups `solved` were dropped with all rewards high, `failed` with all low.
 
-    `unscored` had less than two replies that could be graded. `reward` is the mean of all that was `drawn`.
+    `unscored` had too few replies that could be graded. `reward` is the mean of all that was `drawn`.
     """
 
     groups: Sequence[Group]
@@ -47,7 +47,10 @@ class Rollouts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How replies are drawn. `each` replies per prompt; `at_line` ends a reply with its line, as a step ends."""
+    """How replies are drawn. `each` replies per prompt; `at_line` ends a reply with its line, as a step ends.
+
+    Where `least_spread` is below 0, groups are not compared within: one reply that can be graded is a group.
+    """
 
     each: int = 8
     temperature: float = 1.0
@@ -55,6 +58,11 @@ class Drawing:
     at_line: bool = False
     least_spread: float = 1e-4
     most_rounds: int = 4
+
+    @property
+    def fewest(self) -> int:
+        """How many graded replies a group has at least."""
+        return 1 if self.least_spread < 0 else 2
 
 
 Repair = Callable[[Group], "Group | None"]
@@ -105,7 +113,7 @@ class Roller:
                 break
             for group in self.draw(rows(wanted), seed=seed * 1009 + attempt):
                 seen.append(group)
-                if len(group.rewards) < 2:
+                if len(group.rewards) < self._drawing.fewest:
                     unscored += 1
                 elif pstdev(group.rewards) > self._drawing.least_spread:
                     kept.append(group)

@@ -18,7 +18,7 @@ from studium.train.rl.choosing import sampler_of
 from studium.train.rl.engine import PolicyStage
 from studium.train.rl.imitation import ImitationStage
 from studium.train.rl.options import RlRecipe
-from studium.train.rl.ppo import Ppo, PpoStage, add_head, drop_head
+from studium.train.rl.ppo import HEAD, Ppo, PpoStage, add_head, drop_head
 from studium.train.rl.rewards import Reward
 from studium.train.rl.rollouts import Group, Roller
 from studium.train.rl.signs import second_verifier
@@ -59,7 +59,8 @@ def policy_run(
     if ppo:
         add_head(loaded.model)
     steps = steps_of(options, len(rows))
-    learner = Learner(loaded, options.optimiser, options.lora, steps=steps, seed=options.seed)
+    beside = (HEAD,) if ppo else ()
+    learner = Learner(loaded, options.optimiser, options.lora, steps=steps, seed=options.seed, beside=beside)
     drawing = options.draws.drawing(at_line=at_line)
     if ppo:
         # Without groups to compare within, every reply that can be graded teaches.

@@ -71,16 +71,19 @@ def same_reply(said: Sequence[tuple[str, str]]) -> float:
 
 
 def every_step_right(problem: Problem, reply: str) -> float | None:
-    """Return 1 where the reply is right and so is every step of it, else 0; None where steps cannot be verified."""
+    """Return 1 where the reply is right and so is every step of it, else 0; None where steps cannot be verified.
+
+    A wrong reply with such steps is None as well: a share of which right ones are left out would be 0 whatever is
+    learned.
+    """
     found = domain(problem.domain)
-    if not isinstance(found, VerifiesSteps):
+    if not isinstance(found, VerifiesSteps) or (whole := found.verify(problem, reply)) is None:
         return None
-    whole = found.verify(problem, reply)
-    if whole != 1:
-        return None if whole is None else 0.0
     steps = reply.rstrip("\n").split("\n")
+    verdicts = (found.verify_step(problem, steps[:at], step) for at, step in enumerate(steps))
     # Behind a wrong step nothing can be verified: the first that is not right decides.
-    return float(all(found.verify_step(problem, steps[:at], step) == 1 for at, step in enumerate(steps)))
+    decides = next((one for one in verdicts if one != 1), whole)
+    return None if decides is None else float(decides == 1)
 
 
 def second_verifier(name: str, problems: Sequence[Problem]) -> Verifier | None:
