@@ -131,6 +131,33 @@ def test_a_dry_run_says_what_would_be_asked_and_asks_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_judge_is_counted_on_for_free_words_alone_and_refused_where_there_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Rows of a domain that was recognised were counted as the judge's, and let a file of nothing else pass."""
+    rows = [
+        '{"question": "What is 4 + 5?", "answer": "9"}',
+        '{"question": "Who wrote Hamlet?", "answer": "He"}',
+    ]
+    mixed, sums = tmp_path / "mixed.jsonl", tmp_path / "sums.jsonl"
+    mixed.write_text("\n".join(rows))
+    sums.write_text(rows[0])
+    arguments = (
+        "--model",
+        "abacus",
+        "--judge",
+        "critic",
+        "--dry-run",
+        "--json",
+        "--workspace",
+        str(tmp_path),
+    )
+    assert run(["eval", "run", "--file", str(mixed), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["judge_calls_at_most"] == 2
+    assert run(["eval", "run", "--file", str(sums), *arguments]) == 4
+    assert "every problem is graded by its domain" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
 def test_a_folder_without_a_model_is_named_with_what_was_looked_for(tmp_path: Path):
     with pytest.raises(BadRequest, match=r"holds no model.gguf; a checkpoint folder"):
         model_file(str(tmp_path))

@@ -2,9 +2,10 @@
 
 import pytest
 
-from studium.domains.answers import ABSTENTION, abstains, final_answer, normalise
+from studium.domains.answers import ABSTENTION, abstains, denies, final_answer, normalise
 from studium.domains.arithmetic import Arithmetic
 from studium.domains.measures import Measures
+from studium.domains.moderation import Moderation
 from studium.domains.sentiment import Sentiment
 from studium.domains.sorting import Sorting
 
@@ -16,6 +17,10 @@ from studium.domains.sorting import Sorting
         ("Answer: 3\nno, wait\nAnswer: 4", "4"),
         ("**Answer:** 105", "105"),
         ("### answer: 7, 3, 9", "7, 3, 9"),
+        ("Column by column it is done.\nFinal Answer: 105", "105"),
+        ("Column by column it is done.\n**Final Answer:** 105", "105"),
+        ("My final answer: 105", "105"),
+        ("## The answer: 105", "105"),
         ("So the answer is 42.", "42"),
         (r"Therefore \boxed{12}.", "12"),
         ("The answer is 3.5 metres. Good luck!", "3.5 metres"),
@@ -80,6 +85,29 @@ def test_different_answers_stay_different():
 )
 def test_a_domain_reads_answers_in_its_own_form(domain, reply: str, answer: str | None):
     assert domain.extract(reply) == answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "denied"),
+    [
+        ("no threat", True),
+        ("non-threat", True),
+        ("this cannot be called a threat", True),
+        ("nothing but a threat", False),
+        ("no doubt a threat", False),
+        ("no harm, so a threat", False),
+        ("a threat", False),
+        ("a threat, never mind", False),
+    ],
+)
+def test_an_answer_denies_its_meaning_where_the_meaning_stands_in_what_it_denies(answer: str, denied: bool):
+    assert denies(answer, "threat", lambda text: "threat" if "threat" in text else None) is denied
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("junk", ["no " * 100_000, "threat, " + "no x, " * 50_000])
+def test_a_long_list_of_denials_is_read_at_once(junk: str):
+    assert Moderation().extract(f"Answer: {junk}") in (None, "threat")
 
 
 @pytest.mark.timeout(20)

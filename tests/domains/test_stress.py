@@ -1,11 +1,14 @@
 """The attacks find what they are meant to find, and let an honest check pass."""
 
+import re
 from collections.abc import Sequence
 from random import Random
 
 import pytest
 
+from studium.domains.answers import final_answer, hedges
 from studium.domains.arithmetic import Arithmetic
+from studium.domains.exact import ExactDomain
 from studium.domains.open_question import OPEN_QUESTION
 from studium.domains.protocol import Problem
 from studium.domains.stress import REFERENCE, stress
@@ -20,6 +23,35 @@ class Sums(Arithmetic):
 class AnywhereInTheReply(Sums):
     def verify(self, problem: Problem, reply: str) -> float | None:
         return float(problem.expected in reply)
+
+
+class AnyNumber(Sums):
+    """Reads as arithmetic did once: all numbers of a text in a set."""
+
+    def verify(self, problem: Problem, reply: str) -> float | None:
+        stated = final_answer(reply) or ""
+        numbers = {one.replace(",", "") for one in re.findall(r"\d[\d,]*", "" if hedges(stated) else stated)}
+        return float(numbers == {problem.expected})
+
+
+class Near(ExactDomain):
+    """A domain whose answers are right when they are near."""
+
+    name = "near"
+
+    def make(self, rng: Random, level: int) -> Problem:
+        number = str(rng.randint(20, 99))
+        return Problem(self.name, number, f"About how many are {number} apples?", (), number, level)
+
+    def canonical(self, answer: str) -> str | None:
+        try:
+            return f"{float(answer):g}"
+        except ValueError:
+            return None
+
+    def same(self, one: str, other: str) -> bool:
+        left, right = self.canonical(one), self.canonical(other)
+        return left is not None and right is not None and abs(float(left) - float(right)) < 0.6
 
 
 class FirstOfTheGuesses(Sums):
@@ -57,6 +89,12 @@ class Tossed(Sums):
     [
         (AnywhereInTheReply(), "gold buried in prose"),
         (AnywhereInTheReply(), "gold, then a wrong answer"),
+        (AnyNumber(), "gold denied"),
+        (AnyNumber(), "gold made negative"),
+        (AnyNumber(), "gold in a calculation"),
+        (AnyNumber(), "gold in a decimal number"),
+        (AnyNumber(), "gold in a longer number"),
+        (AnyNumber(), "gold with a comma out of place"),
         (FirstOfTheGuesses(), "hedge, gold first"),
         (ByLength(), "long"),
         (ByLength(), REFERENCE),
@@ -77,6 +115,12 @@ def test_a_faulty_check_is_found_out_by_the_attack_it_falls_for(domain: Sums, at
 def test_an_honest_check_holds_and_equal_seeds_attack_alike():
     assert stress(Sums()).holds
     assert stress(Sums(), seed=3) == stress(Sums(), seed=3)
+
+
+def test_a_domain_that_takes_what_is_near_for_right_holds():
+    domain = Near()
+    assert domain.same("50.5", "50")
+    assert not stress(domain).broken
 
 
 def test_what_is_not_scored_fools_nobody_and_without_problems_there_is_nothing_to_attack():

@@ -11,7 +11,7 @@ from studium.errors import BadRequest, ConfigurationError, DoesNotFit, EngineDie
 from studium.evals import runner
 from studium.evals.folder import EvalFolder, evaluations
 from studium.evals.grading import Said
-from studium.evals.items import Item, fresh_items
+from studium.evals.items import Item, fresh_items, items_of_file
 from studium.evals.judging import as_good_as
 from studium.evals.report import report
 from studium.evals.runner import Try, Way, left, run, tries
@@ -150,6 +150,25 @@ async def test_a_judge_is_asked_only_where_words_differ_and_no_domain_can_say():
     graded = await collected(tries(items, 1, 0.0), Way(ask, judge=judge))
     assert [one.score for one in graded] == [1.0, None, 0.0]
     assert asked == ["The Eternal City"]
+
+
+async def test_a_judge_does_not_overrule_a_domain_that_grades_rows_of_a_file(tmp_path: Path):
+    """A wrong sum was scored as the judge liked, or not at all, since rows of a file carry no problem."""
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"question": "What is 4 + 5?", "answer": "9"}\n')
+    (item,) = items_of_file(file)
+    assert item.problem is None
+
+    async def ask(one: Try) -> Said:
+        return Said("Answer: 8", 0.1)
+
+    for verdict in (1.0, None):
+
+        async def judge(item: Item, reply: str, verdict: float | None = verdict) -> float | None:
+            return verdict
+
+        (graded,) = await collected(tries([item], 1, 0.0), Way(ask, judge=judge))
+        assert graded.score == 0.0
 
 
 async def test_code_that_does_not_compile_counts_against_syntax_and_none_at_all_is_not_counted():

@@ -85,6 +85,7 @@ def run(
     Example: studium eval run --model critic --domain sentiment --samples 5
     """
     from studium.cli.eval_asking import Choice
+    from studium.evals.runner import is_for_a_judge
 
     given = settings(config, workspace, memory_budget)
     drawn = (DEFAULT_TEMPERATURE if samples > 1 else 0.0) if temperature is None else temperature
@@ -95,7 +96,7 @@ def run(
     items, what = _items(domain or [], level or [], problems, seed, suite, file)
     more = list(dict.fromkeys(metric or ()))
     _check_metrics(more)
-    if judge and not any(item.problem is None for item in items):
+    if judge and not any(map(is_for_a_judge, items)):
         raise BadRequest(
             "--judge was given, and every problem is graded by its domain",
             expected="--file with answers in free words",
@@ -215,7 +216,9 @@ def _names(domains: list[str]) -> tuple[str, ...]:
 def _announce(
     choice: "Choice", items: list["Item"], what: Json, samples: int, temperature: float, as_json: bool
 ) -> None:
-    judged = sum(item.problem is None for item in items) * samples * 2 if choice.judge else 0
+    from studium.evals.runner import is_for_a_judge
+
+    judged = sum(map(is_for_a_judge, items)) * samples * 2 if choice.judge else 0
     told = {"model": choice.model, "items": what, "tries": len(items) * samples, "temperature": temperature}
     told |= {"judge_calls_at_most": judged, "references": len(items) if choice.perplexity else 0}
     if as_json:

@@ -6,14 +6,13 @@ left and write every carry and borrow: that is what makes the task learnable for
 hundred thousand parameters (without the first step it read the wrong columns).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from studium.domains.answers import without_asides
 from studium.domains.columns import add_steps, subtract_steps, times_steps
 from studium.domains.exact import ExactDomain
+from studium.domains.numbers import only_integer
 from studium.domains.protocol import Problem, Rule
 from studium.domains.rows import row_schema, text_of
 from studium.domains.wording import Phrasebook, Reading
@@ -65,7 +64,6 @@ _TEMPLATES = {
 }
 _SIGNS = {"add": "+", "subtract": "-", "times": "*"}
 _DIGITS = {1: (1, 2), 2: (2, 3), 3: (3, 4)}
-_INTEGER = re.compile(r"[-−]?\d[\d,]*(?:\.0+)?")
 
 
 class Arithmetic(ExactDomain):
@@ -128,19 +126,6 @@ class Arithmetic(ExactDomain):
     def answer_to(self, reading: Reading) -> str | None:
         a, b = int(reading.slots["a"]), int(reading.slots["b"])
         return str({"add": a + b, "subtract": a - b, "times": a * b}[reading.task])
-
-
-def only_integer(answer: str) -> str | None:
-    """Return the whole number a text states, written plainly: what follows its last "=", else the only one there is.
-
-    None where there is none or several: copied questions and lists of guesses state nothing.
-    """
-    found = {_plainly(number) for number in _INTEGER.findall(without_asides(answer.rpartition("=")[2]))}
-    return found.pop() if len(found) == 1 else None
-
-
-def _plainly(number: str) -> str:
-    return str(int(number.replace("−", "-").replace(",", "").split(".")[0]))
 
 
 def _operands(rng: Random, task: str, digits: tuple[int, int]) -> tuple[int, int]:

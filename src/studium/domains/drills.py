@@ -13,6 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from studium.domains.exact import ExactDomain
+from studium.domains.numbers import one_number
 from studium.domains.protocol import Problem, Rule
 
 Calculate = Callable[[int, str, int], int]
@@ -83,7 +84,7 @@ class Drill(ExactDomain):
 
     def canonical(self, answer: str) -> str | None:
         found = _ANSWER.findall(answer)
-        return found[0] if len(found) == 1 else None
+        return found[0] if len(found) == 1 and one_number(answer) == found[0] else None
 
     def check(self, question: str, reply: str) -> float | None:
         """Return 1.0 or 0.0 for a reply to a plain question; None where it is no drill or claims nothing."""

@@ -8,7 +8,8 @@ reading, comparing and grading follow. A reply without a readable answer, an abs
 from collections.abc import Sequence
 from random import Random
 
-from studium.domains.answers import abstains, final_answer, hedges, normalise
+from studium.domains.answers import abstains, denies, final_answer, hedges, normalise
+from studium.domains.numbers import stands_alone
 from studium.domains.protocol import Problem, Rule
 from studium.domains.wording import Phrasebook, Reading
 
@@ -46,7 +47,15 @@ class ExactDomain:
             if len(bare) > _BARE_REPLY_CHARACTERS or not bare.isprintable() or abstains(bare):
                 return None
             stated = bare
-        return None if hedges(stated) else self.canonical(stated)
+        answer = None if hedges(stated) else self.canonical(stated)
+        return None if answer is None or self._is_taken_from_its_opposite(answer, stated) else answer
+
+    def _is_taken_from_its_opposite(self, answer: str, stated: str) -> bool:
+        """Say whether what was read says something else where it stands: "no threat", "-7", "7.7"."""
+        if answer == stated:  # what students write nearly always
+            return False
+        part_of_another = answer.isdecimal() and not stands_alone(answer, stated)
+        return part_of_another or denies(stated, answer, self.canonical)
 
     def same(self, one: str, other: str) -> bool:
         canonical = self.canonical(one)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from studium.domains.answers import without_asides
 from studium.domains.columns import minus, plus
 from studium.domains.exact import ExactDomain
+from studium.domains.numbers import one_number
 from studium.domains.protocol import Problem, Rule
 from studium.domains.wording import Phrasebook, Reading
 
@@ -120,9 +121,10 @@ _TASKS = {
     2: ("metric", "time", "back", "mixed", *("weekday after", "weekday before") * 2),
     3: ("mixed", "duration", "duration", "date after", "date before"),
 }
-_DATE = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({'|'.join(MONTH_DAYS)})\b", re.IGNORECASE)
+_DATE = re.compile(
+    rf"(?<![\w.,−-])(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({'|'.join(MONTH_DAYS)})\b", re.IGNORECASE
+)
 _WEEKDAY = re.compile(rf"\b({'|'.join(WEEKDAYS)})\b", re.IGNORECASE)
-_NUMBER = re.compile(r"\d+(?:,\d{3})*")
 
 
 class _Worked(NamedTuple):
@@ -161,8 +163,9 @@ class Measures(ExactDomain):
         answer = without_asides(answer)
         dates = {f"{int(date[1])} {date[2].capitalize()}" for date in _DATE.finditer(answer)}
         weekdays = {weekday[1].capitalize() for weekday in _WEEKDAY.finditer(answer)}
-        numbers = {str(int(number[0].replace(",", ""))) for number in _NUMBER.finditer(answer)}
-        found = dates or weekdays or numbers
+        found = dates or weekdays
+        if not found:
+            return one_number(answer)
         return found.pop() if len(found) == 1 else None
 
     def answer_to(self, reading: Reading) -> str | None:

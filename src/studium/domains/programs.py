@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from studium.domains.arithmetic import only_integer
 from studium.domains.columns import minus, plus
 from studium.domains.exact import ExactDomain
+from studium.domains.numbers import only_integer
 from studium.domains.protocol import Problem, Rule
 from studium.domains.wording import Phrasebook
 

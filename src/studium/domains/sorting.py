@@ -70,6 +70,8 @@ _TASKS = ("ascending", "ascending", "descending", "count", "largest", "smallest"
 _LENGTHS = {1: (3, 4), 2: (5, 6), 3: (3, 5)}
 _RANGES = {1: (0, 9), 2: (0, 9), 3: (10, 99)}
 _NUMBER = re.compile(r"\d+")
+# A comma parts two numbers of a list; so does a dash, but for one that begins a number.
+_NOT_WHOLE = re.compile(r"(?<!\.)\.\d|(?<!\w)[-−–]\d|^\W*[-−–]\s*\d|\b(?:minus|negative)\W*\d", re.IGNORECASE)
 _SEPARATORS = (", ", ", ", ", ", ",", " ")
 
 
@@ -103,7 +105,7 @@ class Sorting(ExactDomain):
         )
 
     def canonical(self, answer: str) -> str | None:
-        return _joined(_NUMBER.findall(answer)) or None
+        return None if _NOT_WHOLE.search(answer) else _joined(_NUMBER.findall(answer)) or None
 
     def answer_to(self, reading: Reading) -> str | None:
         numbers = [int(number) for number in _NUMBER.findall(reading.slots["list"])]

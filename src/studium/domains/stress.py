@@ -6,6 +6,7 @@ seed, nothing is asked of any model.
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import NamedTuple
@@ -27,6 +28,13 @@ _PLEAS = (
 )
 
 _HIDDEN = "\u200b"
+_DENIALS = (
+    *("no ", "never ", "cannot be ", "can't be ", "no longer ", "hardly ", "without ", "far from ", "anything but "),
+    *("non-", "less than ", "the opposite of "),
+)  # fmt: skip
+_WHOLE_NUMBERS = re.compile(r"[1-9]\d*(?:, ?\d+)*")
+# A domain that takes a number so near for the right one compares within a tolerance, or rounds.
+_NEARLY = ".04"
 
 
 class Attack(NamedTuple):
@@ -164,6 +172,11 @@ def _with_gold(domain: Domain, problem: Problem) -> Iterator[Attack]:
     yield Attack("gold with invisible characters", f"Answer: {_HIDDEN.join(gold)}", most=1.0)
     yield Attack("gold buried in prose", f"Perhaps {gold}, perhaps something else. " + "Who knows? " * 30)
     yield Attack("gold negated", f"Answer: not {gold}")
+    if "\n" not in gold:
+        for denial in _DENIALS:
+            yield Attack("gold denied", f"Answer: {denial}{gold}")
+    for name, wrong in _other_numbers(domain, gold):
+        yield Attack(name, f"Answer: {wrong}")
     for name, wrong in (
         ("gold doubled", gold + gold),
         ("gold backwards", gold[::-1]),
@@ -172,6 +185,26 @@ def _with_gold(domain: Domain, problem: Problem) -> Iterator[Attack]:
     ):
         if wrong.strip("\u202e\u202c \n").lstrip("0") not in ("", gold.strip()):
             yield Attack(name, f"Answer: {wrong}")
+
+
+def _other_numbers(domain: Domain, gold: str) -> Iterator[tuple[str, str]]:
+    """Yield numbers in which the right ones are written; nothing where the answer is no whole number, or a list."""
+    if not _WHOLE_NUMBERS.fullmatch(gold):
+        return
+    yield from (("gold made negative", f"{sign}{gold}") for sign in ("-", "\u2212", "minus "))
+    if not gold.isdecimal():
+        yield "gold run together", re.sub(", ?", ".", gold)
+        return
+    yield "gold in a longer number", f"{gold}e{gold}"
+    yield "gold with endless zeros", gold + "0" * 5000
+    if len(gold) > 1:
+        yield "gold with a comma out of place", f"{gold[:-1]},{gold[-1]}"
+    if int(gold) > 1:
+        yield from (
+            ("gold in a calculation", f"{gold}{sign}{gold}") for sign in ("/", " * ", "*", " + ", "^")
+        )
+    if not domain.same(gold + _NEARLY, gold):
+        yield from (("gold in a decimal number", f"{gold}.{zeros}{gold}") for zeros in ("", "0"))
 
 
 def _beside_wrong(domain: Domain, problem: Problem, others: Sequence[Problem]) -> Iterator[Attack]:

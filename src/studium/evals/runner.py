@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from studium.domains.open_question import OPEN_QUESTION
 from studium.errors import EngineFailure, PromptTooLong, StudiumError
 from studium.evals.grading import Forced, Graded, Said, grade
 from studium.evals.items import Item
@@ -39,7 +40,7 @@ Judge = Callable[[Item, str], Awaitable[float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a model is asked. `force` None: no perplexity; `judge` None: the item's domain grades."""
+    """How a model is asked. `force` None: no perplexity; `judge` None: the item's domain grades alone."""
 
     ask: Ask
     force: Force | None = None
@@ -67,6 +68,11 @@ def tries(items: Sequence[Item], samples: int, temperature: float) -> list[Try]:
     ]
 
 
+def is_for_a_judge(item: Item) -> bool:
+    """Say whether no domain can grade every reply to an item. Rows of a recognised domain have a right answer."""
+    return item.domain is OPEN_QUESTION
+
+
 def left(planned: Sequence[Try], done: Collection[tuple[str, int]]) -> list[Try]:
     """Return what there is still to ask."""
     return [one for one in planned if one.key not in done]
@@ -89,7 +95,7 @@ async def _carry_out(one: Try, way: Way) -> Graded:
     if said.error:
         return grade(one.item, one.sample, said)
     forced = await way.force(one.item) if way.force and one.sample == 0 else None
-    if way.judge is None or one.item.problem is not None:
+    if way.judge is None or not is_for_a_judge(one.item):
         return grade(one.item, one.sample, said, forced=forced)
     score = one.item.grade(said.text) or await way.judge(one.item, said.text)
     return grade(one.item, one.sample, said, forced=forced, score=score, judged=True)
