@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from studium.train.config import Lora, Optimiser, Recipe
+from studium.train.config import Lora, Optimiser, Recipe, Replay, Source
 from studium.train.forecast import (
     Load,
     Precision,
@@ -20,8 +20,9 @@ from studium.train.forecast import (
     shape_of,
 )
 from studium.train.recipe_file import Told
+from studium.train.row_stage import share_within, steps_of
 from studium.train.run_folder import RunFolder, State, Status
-from studium.train.stages import sft
+from studium.train.stages import distil, rlvr, sft
 from studium.train.trl_bridge import Compute
 
 SHAPES = Path(__file__).parents[2] / "recipes" / "shapes"
@@ -140,6 +141,37 @@ def test_time_comes_from_kept_runs_and_scales_with_rows(tmp_path: Path) -> None:
     assert rows_per_step(replace(recipe, accumulate=4)) == 32
     long = kept(tmp_path / "long", "sft", recipe, 800, 1000)
     assert seconds_for(pace([*runs, long], "sft", recipe) or found, recipe, 100) == pytest.approx(80)
+
+
+PROBLEMS = Source(domain="arithmetic", rows=1000)
+REPLAY = Replay(share=0.3, data=(Source(domain="sorting", rows=100),))
+
+
+def steps_told(stage: str, recipe: Recipe) -> int | None:
+    return foresee(Told(stage, recipe), [], "sprout").steps
+
+
+def test_steps_are_those_the_stage_will_take_where_old_rows_are_part_of_the_batch() -> None:
+    """The forecast counted them as new ones: 94 steps were told, 137 taken."""
+    recipe = sft.Options("sprout", data=(PROBLEMS,), epochs=3, batch=32, replay=REPLAY)
+    assert steps_told("sft", recipe) == steps_of(recipe, 1000, share_within(recipe, 100)) == 137
+    assert steps_told("sft", replace(recipe, replay=Replay(share=0.3))) == 94
+    assert steps_told("sft", replace(recipe, steps=7)) == 7
+    # Drawing stages take their old rows beside the prompts.
+    prompts = replace(PROBLEMS, teach="prompts")
+    assert steps_told("rlvr", rlvr.Options("sprout", data=(prompts,), epochs=3, replay=REPLAY)) == 94
+
+
+def test_steps_and_time_are_unknown_where_a_teacher_draws_what_is_learned_from(tmp_path: Path) -> None:
+    """They were told from the prompts, as if each gave one trace and was kept."""
+    prompts = replace(PROBLEMS, teach="prompts")
+    recipe = distil.Options("sprout", data=(prompts,), batch=8, teacher="abacus")
+    assert steps_told("distil", replace(recipe, steps=12)) == 12
+    assert steps_told("distil", recipe) is None
+    run = kept(tmp_path / "run", "distil", recipe, 10, 10)
+    found = foresee(Told("distil", recipe), [run], "sprout")
+    assert (found.seconds, found.data()["seconds"], found.data()["steps"]) == (None, None, None)
+    assert "time: unknown, as is the number of steps; one took 1 s in kept runs" in list(found.lines())
 
 
 def test_a_config_without_a_shape_is_refused_by_name(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Scripted:
         else:
             self.skipped.append(number)
         rows = [RowLoss(f"row {number % 5}", 1.0), RowLoss(f"other {number % 3}", 2 * loss - 1.0)]
-        return StepDone({k: v for k, v in metrics.items() if v < 1e6}, rows)
+        return StepDone(metrics, rows)
 
     def validate(self) -> Mapping[str, float]:
         return {}
@@ -105,6 +105,40 @@ def test_the_rows_behind_a_spike_are_those_far_above_what_they_mostly_cost(tmp_p
     assert (first.row_id, first.loss) == ("other 1", 99.0)
     assert first.usual == pytest.approx(1.06, abs=0.1)
     assert second.row_id == "row 0"
+
+
+def test_what_is_not_finite_stands_out_most_and_its_rows_come_first(tmp_path: Path) -> None:
+    """`train why` crashed after such a step, which is kept as null: not at all where it was the one to look at."""
+    course, _ = driven(Scripted({20: float("inf"), 40: 50.0, 50: float("nan")}), tmp_path, Watch(act="skip"))
+    first, second, third = spikes(course.folder)
+    assert [(one.step, one.metric, one.value) for one in (first, second)] == [
+        (21, "loss", None),
+        (51, "loss", None),
+    ]
+    assert first.usual == pytest.approx(1.03, abs=0.05)
+    assert (third.step, third.value) == (41, 50.0)
+    broken, sound = suspects(course.folder, 21)
+    assert (broken.row_id, broken.loss) == ("other 2", None)
+    assert broken.usual == pytest.approx(1.06, abs=0.1)
+    assert (sound.row_id, sound.loss) == ("row 0", 1.0)
+
+
+def test_a_row_that_is_finite_nowhere_has_no_usual_loss(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.begin("sft", RECIPE, "data")
+    for step in (1, 2):
+        folder.append("metrics.jsonl", {"step": step, "loss": float("nan"), "gradient_norm": float("nan")})
+        folder.append("rows.jsonl", {"step": step, "rows": [["bad", float("nan")]]})
+    assert [(one.step, one.value, one.usual) for one in spikes(folder)] == [(1, None, None), (2, None, None)]
+    (bad,) = suspects(folder, 2)
+    assert (bad.loss, bad.usual) == (None, None)
+
+
+def test_a_report_of_a_run_that_broke_has_the_curves_of_what_was_finite(tmp_path: Path) -> None:
+    course, state = driven(Scripted({40: float("nan")}), tmp_path)
+    assert state is State.HALTED
+    assert "loss.svg" in write_report(course.folder).read_text()
+    assert len(measured(course.folder).series["loss"]) == 40
 
 
 def test_the_report_holds_a_curve_that_is_valid_for_every_metric_with_two_values(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def _run(told: "Told", folder: "RunFolder", forecast: "Forecast", *, json: bool)
     if folder.status().state is State.DONE and folder.checkpoint.exists():
         note(f"the run {folder.path.name} is done already; --name NAME makes another")
         return _tell(folder, told.stage, 0, json=json)
+    _must_be_free(folder)
     write_told(told, folder.path)
     command = [sys.executable, "-m", "studium.train", told.stage, str(folder.path)]
     workspace = folder.path.parent.parent
@@ -144,6 +145,17 @@ def _run(told: "Told", folder: "RunFolder", forecast: "Forecast", *, json: bool)
         tell=lambda line: note(f"lease: {line}"),
     )
     return _tell(folder, told.stage, status, json=json)
+
+
+def _must_be_free(folder: "RunFolder") -> None:
+    """Raise BadRequest where a process is at the run: a second one would wait for it, and fail."""
+    status = folder.status()
+    if status.at_work:
+        raise BadRequest(
+            f"the run {folder.path.name} is at work in process {status.process}",
+            expected="a run that was stopped, or another name",
+            try_next=f"studium train watch {folder.path.name}",
+        )
 
 
 def _tell(folder: "RunFolder", stage: str, exit_status: int, *, json: bool) -> int:
@@ -185,10 +197,10 @@ def _next(folder: "RunFolder", stage: str) -> Iterator[str]:
         if (gguf := folder.checkpoint / "model.gguf").exists():
             yield f"studium up --config {_serving(folder, gguf)}"
         yield f"studium train report {name}"
+    elif status.at_work:
+        yield f"studium train watch {name}"
     elif not folder.told():
         yield f"studium train check --config {folder.path / 'recipe.yaml'} --stage {stage}"
-    elif status.state is State.RUNNING:
-        yield f"studium train watch {name}"
     else:
         if status.state is State.HALTED:
             yield f"studium train why {name}"
@@ -255,19 +267,19 @@ def list_runs(workspace: WorkspaceOption = None, json: JsonOption = False) -> No
 
 def _score(folder: "RunFolder") -> str:
     scores = [line["validation"]["score"] for line in folder.lines("metrics.jsonl") if "validation" in line]
-    return f"{max(scores):.3f}" if scores else "-"
+    # What is not finite is kept as null.
+    known = [score for score in scores if score is not None]
+    return f"{max(known):.3f}" if known else "-"
 
 
 @app.command("stop")
 def stop(
     name: RunName, at: AtOption = None, workspace: WorkspaceOption = None, json: JsonOption = False
 ) -> None:
-    """Ask a run to stop after the step at work; it can be resumed.
+    """Ask a run to stop after the step at work, or before its first one; it can be resumed.
 
     Example: studium train stop sft-sorting
     """
-    from studium.train.run_folder import State
-
     if at is not None:
         from studium.manage.box import Box
         from studium.train.run_folder import RunFolder
@@ -278,7 +290,7 @@ def stop(
             write_json(job)
         return
     folder = the_run(name, workspace)
-    if folder.status().state is not State.RUNNING:
+    if not folder.status().at_work:
         raise BadRequest(
             f"the run {name} is not running: it is {folder.status().state}",
             expected="a run that is at work",
@@ -299,16 +311,10 @@ def resume(name: RunName, workspace: WorkspaceOption = None, json: JsonOption = 
     """
     from studium.cli.checks import need_training_tools
     from studium.train.recipe_file import FILE_NAME, read_told
-    from studium.train.run_folder import State
 
     need_training_tools()
     folder = the_run(name, workspace)
-    if folder.status().state is State.RUNNING:
-        raise BadRequest(
-            f"the run {name} is at work in process {folder.status().process}",
-            expected="a run that was stopped",
-            try_next=f"studium train watch {name}",
-        )
+    _must_be_free(folder)
     stage = str(folder.told().get("stage", ""))
     if not stage:
         raise BadRequest(

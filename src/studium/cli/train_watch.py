@@ -36,8 +36,6 @@ def watch(
 
     Example: studium train watch sft-sorting --once
     """
-    from studium.train.run_folder import State
-
     folder = the_run(name, workspace)
     shown: tuple[object, ...] = ()
     while True:
@@ -49,7 +47,7 @@ def watch(
                 write_json(view)
             else:
                 _show(view)
-        if once or status.state is not State.RUNNING:
+        if once or not status.at_work:
             return
         time.sleep(LOOK_S)
 
@@ -79,19 +77,25 @@ def _show(view: Mapping[str, Any]) -> None:
     left = (
         "" if view["eta_s"] is None or view["state"] != "running" else f", about {view['eta_s']:.0f} s left"
     )
-    write(f"{view['run']} ({view['stage']}): {view['state']}, step {view['step']}/{view['steps']}, ")
-    write(f"{view['seconds']:.0f} s{left}\n")
+    steps = f", step {view['step']}/{view['steps']}" if view["steps"] else ""
+    stage = f" ({view['stage']})" if view["stage"] else ""
+    write(f"{view['run']}{stage}: {view['state']}{steps}, {view['seconds']:.0f} s{left}\n")
     if view["message"]:
         write(f"  {view['message']}\n")
     if view["metrics"]:
-        write("  " + "  ".join(f"{name} {value:.4g}" for name, value in view["metrics"].items()) + "\n")
+        write("  " + "  ".join(f"{name} {_number(value)}" for name, value in view["metrics"].items()) + "\n")
     for scored in ("score", "steps_right", "second_verifier"):
         values = [one for one in view["validations"][-8:] if scored in one]
         if values:
-            shown = "  ".join(f"{one['step']}: {one[scored]:.3f}" for one in values)
+            shown = "  ".join(f"{one['step']}: {_number(one[scored], '.3f')}" for one in values)
             write(f"  {scored} at step  {shown}\n")
     for event in view["events"]:
         write(f"  {_event(event)}\n")
+
+
+def _number(value: float | None, form: str = ".4g") -> str:
+    """Return a measured number for people. What was not finite is null in a run's files: JSON has no word for it."""
+    return "not finite" if value is None else format(value, form)
 
 
 def _event(event: Mapping[str, Any]) -> str:
@@ -133,11 +137,12 @@ def why(
         return
     for one in highest:
         mark = "*" if one.step == chosen else " "
-        write(f"{mark} step {one.step}: {one.metric} {one.value:.4g}, usually {one.usual:.4g}\n")
+        usual = "" if one.usual is None else f", usually {one.usual:.4g}"
+        write(f"{mark} step {one.step}: {one.metric} {_number(one.value)}{usual}\n")
     write(f"rows of step {chosen}:\n")
     for one in found:
-        usual = "met once" if one["usual"] is None else f"usually {one['usual']:.4g}"
-        write(f"{one['loss']:10.4g}  {one['row']}  ({usual})\n")
+        usual = "no other to compare with" if one["usual"] is None else f"usually {one['usual']:.4g}"
+        write(f"{_number(one['loss']):>10}  {one['row']}  ({usual})\n")
         if "prompt" in one:
             write(f"{'':12}{one['source']}: {one['prompt'][:200]!r} -> {one['reply'][:200]!r}\n")
 

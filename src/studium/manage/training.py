@@ -88,7 +88,7 @@ def train(told: Told, workspace: Path, *, tell: Tell) -> Trained:
 def _until_left(folder: RunFolder, tell: Tell) -> None:
     """Wait until a process that is ending, because whoever began it was killed, has saved what it has."""
     end, told = time.monotonic() + LEAVE_S, False
-    while folder.status().state is State.RUNNING and time.monotonic() < end:
+    while folder.status().at_work and time.monotonic() < end:
         if not told:
             tell(
                 f"process {folder.status().process} is still at work in {folder.path.name}; its end is waited for"
@@ -109,7 +109,7 @@ def check_told(told: Told, workspace: Path, *, at_work: bool = False) -> Forecas
     Raises ConfigurationError for another run's folder, BadRequest for a run at work.
     """
     folder = RunFolder(workspace / RUNS / told.recipe.name)
-    if folder.status().state is State.RUNNING and not at_work:
+    if folder.status().at_work and not at_work:
         raise BadRequest(
             f"the run {folder.path.name} is at work in process {folder.status().process}",
             expected="a run that nobody is at, or another name",

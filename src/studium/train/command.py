@@ -5,10 +5,13 @@ machine, 70 a bug of ours). Everything said goes to stderr and to the folder's l
 """
 
 import resource
+import signal
 import sys
 import time
 import traceback
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from studium.errors import StudiumBug, StudiumError
@@ -17,7 +20,7 @@ from studium.train.forecast import shape_of
 from studium.train.preflight.checking import preflight
 from studium.train.recipe_file import FILE_NAME, Told, read_told
 from studium.train.report import write_report
-from studium.train.run_folder import RunFolder, State, Status
+from studium.train.run_folder import RunFolder, State
 from studium.train.stages.catalogue import stage as stage_named
 from studium.train.surroundings import choose_threads, quiet
 
@@ -38,24 +41,40 @@ class Log:
 
 
 def main(stage: str, folder: str) -> int:
-    """Run the stage a folder was made for; return the exit status."""
+    """Run the stage a folder was made for; return the exit status. Another process's run is left as it is."""
     quiet()
     run = RunFolder(Path(folder))
     say = Log(run)
     try:
-        with run.alone():
-            return EXITS[_trained(read_told(run.path / FILE_NAME, stage), run, say).ended.state]
+        with _ended_by_sigterm(), run.alone():
+            return _to_its_end(stage, run, say)
+    except StudiumError as error:
+        return _tell(error, say)
+    except KeyboardInterrupt:
+        return EXIT_STOPPED
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM end a run that takes no steps yet as Control-C does, so that its folder can say so."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _to_its_end(stage: str, run: RunFolder, say: Log) -> int:
+    """Run the stage in a folder that is this process's; whatever ends it is noted there."""
+    try:
+        run.say(replace(run.status(), state=State.PREPARING, eta_s=None, message=""))
+        return EXITS[_trained(read_told(run.path / FILE_NAME, stage), run, say).ended.state]
     except StudiumError as error:
         _failed(run, str(error), error)
-        for part, text in (
-            ("error", error.happened),
-            ("  expected", error.expected),
-            ("  try", error.try_next),
-        ):
-            if text:
-                say(f"{part}: {text}")
-        return error.exit_code
+        return _tell(error, say)
     except KeyboardInterrupt:
+        if (now := run.status()).state is not State.DONE:
+            run.say(replace(now, state=State.STOPPED, message="ended at once"))
         say("ended at once; it goes on from what it last saved")
         return EXIT_STOPPED
     except Exception as error:
@@ -65,6 +84,14 @@ def main(stage: str, folder: str) -> int:
         say(f"error: unexpected {type(error).__name__}: {str(error)[:300]}")
         say(f"  expected: this should not happen; the details are in {trace}")
         return StudiumBug.exit_code
+
+
+def _tell(error: StudiumError, say: Log) -> int:
+    """Say what is wrong in its three parts; return the exit status."""
+    for part, text in (("error", error.happened), ("  expected", error.expected), ("  try", error.try_next)):
+        if text:
+            say(f"{part}: {text}")
+    return error.exit_code
 
 
 def _trained(told: Told, run: RunFolder, say: Log) -> Checkpoint:
@@ -86,9 +113,8 @@ def _peak_bytes() -> int:
 
 
 def _failed(run: RunFolder, why: str, error: StudiumError | None = None) -> None:
-    """Note how it ended, unless another process is at work in the folder or it is done."""
-    now = run.status()
+    """Note why it ended; one that was done before stays so."""
     parts = {"code": error.code, "expected": error.expected, "try_next": error.try_next} if error else {}
     run.keep("failure.json", {"code": "internal", "happened": error.happened if error else why} | parts)
-    if now.state not in (State.RUNNING, State.DONE):
-        run.say(Status(**asdict(replace(now, state=State.FAILED, message=why))))
+    if (now := run.status()).state is not State.DONE:
+        run.say(replace(now, state=State.FAILED, message=why))

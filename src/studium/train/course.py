@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -162,7 +163,7 @@ class Course:
         self.say(f"validation at step {self.step}  {told}")
         score = scores["score"]
         self._heed(self.watchers.validated(self.step, scores), self.step)
-        better = self.best is None or score > self.best
+        better = self.best is None or score > self.best or not isfinite(self.best)
         self.best, self.stale = (score, 0) if better else (self.best, self.stale + 1)
         return better
 

@@ -8,13 +8,14 @@ operation keeps for the way back. Time is known only from kept runs of the same 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from studium.errors import ConfigurationError
 from studium.hardware import read_memory
 from studium.train.config import Optimiser, Recipe
+from studium.train.row_stage import share_within
+from studium.train.row_stage import steps_of as steps_for
 from studium.train.run_folder import TRAINED_AT, RunFolder
 from studium.train.unsloth_bridge import wanted
 
@@ -323,6 +324,7 @@ class Forecast:
     available_bytes: int
     runs: int = 0
     not_counted: str = ""
+    step_seconds: float | None = None
 
     def data(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -352,7 +354,9 @@ class Forecast:
             if self.not_counted:
                 yield f"memory: not counted: {self.not_counted}"
         steps = "steps unknown" if self.steps is None else f"{self.steps:,} steps"
-        if self.seconds is None:
+        if self.steps is None and self.step_seconds is not None:
+            yield f"time: unknown, as is the number of steps; one took {self.step_seconds:.2g} s in kept runs"
+        elif self.seconds is None:
             yield f"time: unknown before the first measured run of this model and stage; {steps}"
         else:
             yield f"time: about {_time(self.seconds)}, from {self.runs} kept runs; {steps}"
@@ -363,7 +367,7 @@ def foresee(told: "Told", runs: Sequence[RunFolder], shape_from: str) -> Forecas
     recipe = told.recipe
     shape = shape_of(shape_from)
     held = memory_of(shape, recipe) if shape else None
-    steps = steps_of(recipe)
+    steps = steps_of(told.stage, recipe)
     known = pace(runs, told.stage, recipe)
     return Forecast(
         stage=told.stage,
@@ -375,20 +379,28 @@ def foresee(told: "Told", runs: Sequence[RunFolder], shape_from: str) -> Forecas
         seconds=seconds_for(known, recipe, steps) if known and steps is not None else None,
         available_bytes=read_memory().available,
         runs=known.runs if known else 0,
+        step_seconds=seconds_for(known, recipe, 1) if known else None,
         not_counted="what Unsloth's kernels save; it should take less" if wanted(recipe) else "",
     )
 
 
-def steps_of(recipe: Recipe) -> int | None:
-    """Return how many steps a recipe takes; None where its files would have to be read to tell."""
+def steps_of(stage: str, recipe: Recipe) -> int | None:
+    """Return how many steps a stage takes; None where its files would have to be read to tell, or its teacher asked.
+
+    Raises ConfigurationError where old rows leave no room for new ones, as the stage does.
+    """
     if recipe.steps:
         return recipe.steps
+    if stage == "distil":
+        return None
     if not recipe.data or any(
         source.file or source.teach not in ("solutions", "prompts") for source in recipe.data
     ):
         return None
     rows = sum(source.num_problems for source in recipe.data)
-    return max(1, ceil(recipe.epochs * rows / (recipe.batch * recipe.accumulate)))
+    # SFT alone has its old rows within the batch; elsewhere they come beside it.
+    num_old = len(recipe.replay.data) if stage == "sft" else 0
+    return steps_for(recipe, rows, share_within(recipe, num_old))
 
 
 def _size(num_bytes: float) -> str:

@@ -45,11 +45,13 @@ _LIBRARIES = ("studium", "torch", "transformers", "trl", "peft", "tokenizers", "
 
 
 class State(StrEnum):
-    """How a run stands. A run whose process is gone while it says running was killed: it can be resumed.
+    """How a run stands. A run whose process is gone while it says it is at work was killed: it can be resumed.
 
-    A stopped one was asked to; a halted one was stopped by a watcher.
+    A preparing one has not come to a step of this process: it is checked, loaded, or its teacher draws traces. A
+    stopped one was asked to; a halted one was stopped by a watcher.
     """
 
+    PREPARING = "preparing"
     RUNNING = "running"
     STOPPED = "stopped"
     HALTED = "halted"
@@ -71,6 +73,11 @@ class Status:
     process_started: float = 0.0
     message: str = ""
     at: float = 0.0
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a process is at the run, its first step before it or behind it."""
+        return self.state in (State.PREPARING, State.RUNNING)
 
 
 class RunFolder:
@@ -98,14 +105,13 @@ class RunFolder:
                 expected="the same recipe to go on, or another name",
                 try_next=f"give the new run another 'name:', or remove {self.path}",
             )
-        if self.status().state is State.RUNNING and self.status().process != os.getpid():
+        if self.status().at_work and self.status().process != os.getpid():
             raise ConfigurationError(
                 f"the run {self.path.name} is at work in process {self.status().process}",
                 expected="one process per run",
                 try_next=f"studium train watch {self.path.name}, or studium train stop {self.path.name}",
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        self._file("stop").unlink(missing_ok=True)
         if not kept:
             # Who is trained last, where a recipe trains one after the other.
             base = [recipe.model, *getattr(recipe, "then", ())][-1]
@@ -147,7 +153,10 @@ class RunFolder:
 
     @contextmanager
     def alone(self, wait_s: float = 5.0) -> Iterator[None]:
-        """Be the one process at work here; one that is ending is waited for. Raises OperatorError where it does not."""
+        """Be the one process at work here; one that is ending is waited for. Raises OperatorError where it does not.
+
+        How the last process failed, and a stop that it was asked for, are forgotten.
+        """
         end = time.monotonic() + wait_s
         with self._file("process.lock").open("a") as lock:
             while True:
@@ -162,16 +171,18 @@ class RunFolder:
                             try_next=f"studium train stop {self.path.name}",
                         ) from None
                     time.sleep(0.05)
-            self._file("failure.json").unlink(missing_ok=True)
+            # Not later, as when training begins: a stop may be asked for from now on.
+            for of_the_last in ("failure.json", "stop"):
+                self._file(of_the_last).unlink(missing_ok=True)
             yield
 
     def status(self) -> Status:
-        """Return how the run stands; one that says running while its process is gone was killed."""
+        """Return how the run stands; one that says it is at work while its process is gone was killed."""
         kept = self._read("status.json")
         if not kept:
             return Status(State.STOPPED)
         status = Status(**{**kept, "state": State(kept["state"])})
-        if status.state is State.RUNNING and not _lives(status):
+        if status.at_work and not _lives(status):
             return Status(**{**asdict(status), "state": State.KILLED})
         return status
 

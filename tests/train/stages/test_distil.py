@@ -201,6 +201,21 @@ def test_a_chain_stopped_at_its_first_student_goes_on_there(tmp_path):
     assert same(weights(whole.folder), weights(train(options, tmp_path / "half").folder))
 
 
+def test_a_stop_while_the_last_teacher_of_a_chain_draws_is_obeyed_before_the_first_step(tmp_path):
+    """It was taken away as the last student began, and the chain went on to its end."""
+    folder = RunFolder(tmp_path / "chain")
+    options = recipe(then=("sprout",), steps=2, drawn=Drawn(each=2, most_tokens=64, verified=False))
+
+    def say(line: str) -> None:
+        if "checkpoint gave" in line:
+            assert folder.status().at_work
+            folder.ask_to_stop()
+
+    ended = distil.run(options, folder, say)
+    assert (ended.ended.state, ended.ended.step, ended.folder) == (State.STOPPED, 0, None)
+    assert (folder.status().state, folder.status().message) == (State.STOPPED, "asked to stop")
+
+
 class Endpoint(BaseHTTPRequestHandler):
     """Answers every second question; the others are cut off."""
 
