@@ -8,6 +8,7 @@ stands here, begun from the rung below it; what each knows is measured on proble
 """
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +30,7 @@ from studium.train.rl.rewards import StepVerified
 from studium.train.rl.rollouts import Drawing, Roller
 from studium.train.rl.samplers import ModelSampler
 from studium.train.rows import with_completion
-from studium.train.run_folder import RunFolder
+from studium.train.run_folder import RunFolder, State
 from studium.train.solving import Solver
 from studium.train.stages.catalogue import stage
 from studium.train.students.pretraining import Schedule, Shape, new_model, train
@@ -182,7 +183,8 @@ class Ground:
                     asdict(measure(load(str(self._checkpoint(name))), self.domain, self.size.problems))
                 )
             )
-        return json.loads(path.read_text()) | {"seconds": self._seconds(name)}
+        halted = (self.folder / f"{name}.halted").exists()
+        return json.loads(path.read_text()) | {"seconds": self._seconds(name), "halted": halted}
 
     @property
     def _longer(self) -> tuple[float, float]:
@@ -195,6 +197,11 @@ class Ground:
 
         def carry_out() -> None:
             made: Checkpoint = stage(kind).run(recipe, RunFolder(self.folder / name), lambda line: None)
+            if made.ended.state is State.HALTED:
+                # Nothing came of it: who was trained stays who it was.
+                shutil.copytree(self._checkpoint(start), self._checkpoint(name))
+                (self.folder / f"{name}.halted").write_text(str(made.ended.step))
+                return
             assert made.folder is not None, made.ended
 
         return self._once(name, carry_out)

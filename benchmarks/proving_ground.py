@@ -143,6 +143,7 @@ def rows(cells: Sequence[Cell]) -> list[Mapping[str, Any]]:
         line: dict[str, Any] = {"domain": domain, "rung": rung, "seeds": len(group)}
         for what in ("hard", "hard_sampled", "pass_at_8", "hard_answer", "old", "old_sampled"):
             line[what] = _with_spread([cell.share(what).value for cell in group])
+        line["halted"] = sum(cell.measured["halted"] for cell in group)
         line["processor_s"] = round(fmean(cell.measured["seconds"] for cell in group))
         table.append(line)
     return table
@@ -215,6 +216,7 @@ def notes() -> list[str]:
         "hard: four steps of an operation the base never saw, every step right",
         "old: three and four steps of what it knew, every step right; sampled at temperature 1",
         "pass_at_8: at least one of eight sampled replies all right; hard_answer: only the last line right",
+        "halted: seeds on which a watcher ended the rung, so that nothing came of it and its start is measured again",
         "means over seeds with a bootstrap interval over seeds; rungs rise where 95 % Wilson intervals do not touch",
     ]
 
