@@ -67,6 +67,17 @@ async def ask(studium: Studium, number: int, key: str = "") -> Answer:
     return await studium.ensemble.answer(query)
 
 
+async def until_withdrawn(studium: Studium) -> None:
+    """Ask on until the challenger is taken away."""
+    async with asyncio.timeout(60):
+        number = 0
+        while studium.registry.route("alpha").phase is not Phase.NONE:
+            number += 1
+            await ask(studium, number)
+            await studium.watch.catch_up()
+            await studium.watch.look()
+
+
 async def test_a_better_challenger_goes_from_the_shadow_through_a_share_to_champion(tmp_path: Path):
     async with house(tmp_path, says("Answer: 5"), says("Answer: 4")) as studium:
         await begin(studium, steps=(0.5,))
@@ -157,13 +168,7 @@ async def test_a_roll_out_begun_again_after_an_abort_is_the_one_that_is_watched(
         await begin(studium)
         rolling.abort(studium.store, studium.registry, "alpha", reason="too slow", actor="test", at=0.0)
         await begin(studium, share=0.5)
-        async with asyncio.timeout(60):
-            number = 0
-            while studium.registry.route("alpha").phase is not Phase.NONE:
-                number += 1
-                await ask(studium, number)
-                await studium.watch.catch_up()
-                await studium.watch.look()
+        await until_withdrawn(studium)
         assert "worse by its replies" in studium.registry.history("alpha")[-1].reason
 
 
@@ -205,12 +210,6 @@ async def test_a_roll_out_that_cannot_go_on_keeps_no_other_from_it(
 
         monkeypatch.setattr(studium.watch, "_read", broken)
         monkeypatch.setattr(studium.store.rollouts, "rollouts", lambda **which: [older, *going(**which)])
-        async with asyncio.timeout(60):
-            number = 0
-            while studium.registry.route("alpha").phase is not Phase.NONE:
-                number += 1
-                await ask(studium, number)
-                await studium.watch.catch_up()
-                await studium.watch.look()
+        await until_withdrawn(studium)
         said = [one.message for one in caplog.records if "cannot go on" in one.message]
         assert len(said) == 1 and "beta" in said[0]
