@@ -209,10 +209,13 @@ def test_a_process_that_was_told_to_end_begins_nothing(
     for name in ("a", "b"):
         real.submit("train", name, {})
     monkeypatch.setattr(job_process, "KINDS", {"train": interrupted})
+    begun: list[object] = []
+    monkeypatch.setattr(job_process, "_begin_next", lambda *told: begun.append(told))
     store = open_store(tmp_path / "state.db")
     token = store.jobs.claim(real.job("train-a"))
     store.close()
     assert token == 1 and job_process.main(tmp_path, tmp_path / "state.db", "train-a", token) == 1
+    assert not begun
     assert (real.job("train-a").state, real.job("train-b").state) == (JobState.RUNNING, JobState.QUEUED)
 
 

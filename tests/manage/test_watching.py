@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -213,3 +214,26 @@ async def test_a_roll_out_that_cannot_go_on_keeps_no_other_from_it(
         await until_withdrawn(studium)
         said = [one.message for one in caplog.records if "cannot go on" in one.message]
         assert len(said) == 1 and "beta" in said[0]
+
+
+async def test_a_question_that_goes_wrong_in_the_shadow_does_not_hold_up_those_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with house(tmp_path, says("Answer: 5"), says("Answer: 4")) as studium:
+        await begin(studium)
+        watch, taken = studium.watch, list[tuple[Any, ...]]()
+
+        async def the_second_breaks(*heard: Any) -> None:
+            taken.append(heard)
+            if len(taken) == 2:
+                raise RuntimeError("a bug")
+
+        monkeypatch.setattr(watch, "_take", the_second_breaks)
+        await ask(studium, 0)
+        async with asyncio.timeout(60):
+            while not taken:
+                await asyncio.sleep(0.01)
+            for _ in range(3):  # at once, as answers of one moment are
+                watch.answered(*taken[0][:3])
+            while len(taken) < 4:
+                await asyncio.sleep(0.01)

@@ -166,20 +166,27 @@ def _begin(command: Sequence[str], gpu: int | None) -> "subprocess.Popen[bytes]"
     On a GPU that was lent it sees that one alone.
     """
     lent = {} if gpu is None else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)}
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def end_with_parent() -> None:
-        if libc is not None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
     try:
-        return subprocess.Popen(command, env=os.environ | lent, process_group=0, preexec_fn=end_with_parent)  # noqa: PLW1509
+        return subprocess.Popen(
+            command, env=os.environ | lent, process_group=0, preexec_fn=ending_with_parent()
+        )  # noqa: PLW1509
     except OSError as error:
         raise OperatorError(
             f"{command[0]!r} cannot be run: {error.strerror or error}",
             expected="a command of this machine after --",
             try_next="studium lease sft --memory 2GiB -- python train.py",
         ) from error
+
+
+def ending_with_parent() -> Callable[[], None]:
+    """Return what a process is to do before its program begins, to be told to end (SIGTERM) when its parent ends."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def ask_for_it() -> None:
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return ask_for_it
 
 
 def _send(child: "subprocess.Popen[bytes]", number: signal.Signals) -> None:

@@ -150,7 +150,7 @@ async def start_worker(settings: WorkerSettings) -> Worker:
 
 async def start_program(settings: WorkerSettings, program: str) -> Worker:
     """Start a `llama-server` binary in a worker's place; it may still be loading when this returns."""
-    port = _free_port()
+    port = free_port()
     flags = {
         "--model": settings.path,
         "--alias": settings.name,
@@ -212,7 +212,8 @@ async def surely(ending: Any) -> None:
         raise
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -4,21 +4,20 @@ vLLM asks for versions of its own and stands in an environment of its own; its p
 answers through the same client that draws replies from it in training.
 """
 
-import ctypes
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from studium.engines.llamacpp.process import free_port
 from studium.errors import EngineDied, EngineTimeout, StudiumError
+from studium.fleet.leased_command import ending_with_parent
 from studium.train.exporting.parity import MOST_TOKENS, Reference, Said, said_of
 from studium.train.rl.asking import Asker
 from studium.train.rl.http_sampler import HttpSampler
@@ -28,7 +27,6 @@ PROGRAM = "vllm"
 START_S, ASK_S, END_S = 600.0, 120.0, 20.0
 LOOK_S = 0.5
 CONTEXT_TOKENS = 512
-_PR_SET_PDEATHSIG = 1
 _CHARS_OF_LOG = 300
 _ERROR = re.compile(r"\w*(?:Error|Exception): .*")
 # Beside the export's own words: little memory, nothing compiled for a few replies, and the files' own precision.
@@ -71,7 +69,7 @@ def serving(words: Sequence[str], folder: Path, log: Path) -> Iterator[str]:
     program = shutil.which(PROGRAM)
     if program is None:
         raise EngineDied(f"no {PROGRAM} on the PATH", try_next="put the bin folder of its environment there")
-    port = _free_port()
+    port = free_port()
     flags = [str(part) for flag in (_SMALL | {"--port": port}).items() for part in flag]
     settings = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     with log.open("wb") as file:
@@ -83,7 +81,7 @@ def serving(words: Sequence[str], folder: Path, log: Path) -> Iterator[str]:
             stderr=subprocess.STDOUT,
             env=settings | os.environ,
             process_group=0,
-            preexec_fn=_end_with_parent(),  # noqa: PLW1509
+            preexec_fn=ending_with_parent(),  # noqa: PLW1509
         )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -131,21 +129,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return what makes the server end with us, however we end; None where the system has no such thing."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-
-    def ask_for_it() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return ask_for_it
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
