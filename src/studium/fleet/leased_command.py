@@ -168,8 +168,11 @@ def _begin(command: Sequence[str], gpu: int | None) -> "subprocess.Popen[bytes]"
     lent = {} if gpu is None else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)}
     try:
         return subprocess.Popen(
-            command, env=os.environ | lent, process_group=0, preexec_fn=ending_with_parent()
-        )  # noqa: PLW1509
+            command,
+            env=os.environ | lent,
+            process_group=0,
+            preexec_fn=ending_with_parent(),  # noqa: PLW1509
+        )
     except OSError as error:
         raise OperatorError(
             f"{command[0]!r} cannot be run: {error.strerror or error}",

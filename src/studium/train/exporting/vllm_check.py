@@ -28,6 +28,8 @@ START_S, ASK_S, END_S = 600.0, 120.0, 20.0
 LOOK_S = 0.5
 CONTEXT_TOKENS = 512
 _CHARS_OF_LOG = 300
+# What vLLM puts before a line: the process, and where in its code that is.
+_WRITER = re.compile(r"^\(\w+ pid=\d+\)(?: [A-Z]+ \S+ \S+ \[\S+\])?")
 _ERROR = re.compile(r"\w*(?:Error|Exception): .*")
 # Beside the export's own words: little memory, nothing compiled for a few replies, and the files' own precision.
 _SMALL = {
@@ -116,7 +118,8 @@ def _cause(log: Path) -> str:
         return f"it said: {lines[-1][:_CHARS_OF_LOG]}" if lines else "it said nothing"
     first = _ERROR.search(lines[found[0]])
     assert first is not None
-    words = " ".join([first[0], *(line.strip() for line in lines[found[0] + 1 :])])
+    words = " ".join([first[0], *(_WRITER.sub("", line).strip() for line in lines[found[0] + 1 :])])
+    words = words.partition(" Traceback ")[0]
     return f"it said: {words[:_CHARS_OF_LOG]}"
 
 
