@@ -14,6 +14,7 @@ from typing import Any
 from studium.errors import ConfigurationError
 from studium.records.messages import Message
 from studium.train.config import Recipe
+from studium.train.forecast import Free
 from studium.train.preflight.checking import CHECKS, DRILLS, check, inputs_of
 from studium.train.preflight.findings import Check, Inputs
 from studium.train.recipe_file import Told, read_told
@@ -182,7 +183,7 @@ def _keys() -> Iterator[Case]:
 
 
 def _computing() -> Iterator[Case]:
-    yield Case("a batch beyond the memory", "memory", _faulty("sft", SFT, available_bytes=2**20))
+    yield Case("a batch beyond the memory", "memory", _faulty("sft", SFT, free=Free(2**20, on_gpu=False)))
     yield Case("rows that see one another when packed", "packing", _unpackable)
     yield Case(
         "accumulation that is ignored", "accumulation", _faulty("sft", SFT, run=_ignores_accumulation), DRILLS

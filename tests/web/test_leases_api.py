@@ -168,6 +168,11 @@ async def test_what_cannot_be_lent_is_refused_at_once_with_what_can(client, body
     assert await client.leases() == []
 
 
+async def test_main_memory_is_lent_where_no_gpu_is_and_it_will_do(client):
+    async with client.holding(on_gpu=True, or_main_memory=True) as holder:
+        assert (await holder.hears("granted"))["gpu"] is None
+
+
 async def test_only_the_holder_lets_go_and_only_of_what_it_holds(client):
     async with client.holding() as holder, client.holding("second") as second:
         await holder.hears("granted")
@@ -209,6 +214,8 @@ async def test_a_lease_on_a_gpu_is_told_which_and_never_given_main_memory(tmp_pa
                 assert (told["device"], told["gpu"]) == ("card", 0)
                 async with client.holding("second") as in_ram:
                     assert (await in_ram.hears("granted"))["gpu"] is None
+            async with client.holding("third", memory="40MB", on_gpu=True, or_main_memory=True) as holder:
+                assert (await holder.hears("granted"))["gpu"] == 0
             body = {"name": "big", "memory": "80MB", "on_gpu": True}
             async with session.post(url + "/api/leases", json=body) as response:
                 assert response.status == 503, await response.text()

@@ -143,6 +143,8 @@ def _run(told: "Told", folder: "RunFolder", forecast: "Forecast", *, json: bool)
         command,
         forecast.memory_bytes,
         tell=lambda line: note(f"lease: {line}"),
+        on_gpu=forecast.on_gpu,
+        or_main_memory=True,
     )
     return _tell(folder, told.stage, status, json=json)
 

@@ -215,19 +215,22 @@ def borrow(
     num_bytes: int,
     *,
     on_gpu: bool = False,
+    or_main_memory: bool = False,
     wait_s: float = LONGEST_WAIT_S,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Borrowed]:
     """Hold `num_bytes` of the memory that the workspace's Studium lends, until the block ends.
 
     Blocks until it is there, at most `wait_s`, as each `pause` does. `tell` is given lines for people, from a
-    thread. Raises EngineTimeout, DoesNotFit, CallerError (a name in use, or that is none).
+    thread. `on_gpu`: of a GPU's memory; `or_main_memory`: of main memory where the Studium lends none of a GPU's.
+    Raises EngineTimeout, DoesNotFit, CallerError (a name in use, or that is none).
     """
     wanted = {
         "name": name,
         "memory": num_bytes,
         "priority": "training",
         "on_gpu": on_gpu,
+        "or_main_memory": or_main_memory,
         "timeout_s": wait_s,
     }
     borrowed = Borrowed(workspace, wanted, wait_s=wait_s, tell=tell)

@@ -38,17 +38,20 @@ def run_leased(
     may_pause: bool = False,
     leave_s: float = 30.0,
     on_gpu: bool = False,
+    or_main_memory: bool = False,
 ) -> int:
     """Run a command under a lease until it ends; return its exit status, 130 where the user ended it.
 
     Blocks; call it from the main thread, whose signals are passed on to the command meanwhile. `leave_s` is after how
-    long a command that was told to leave is reported. Raises DoesNotFit, EngineTimeout, CallerError (the lease),
-    OperatorError (the command).
+    long a command that was told to leave is reported; `on_gpu` and `or_main_memory` as in `borrow`.
+    Raises DoesNotFit, EngineTimeout, CallerError (the lease), OperatorError (the command).
     """
     under = _Command(command, may_pause, leave_s, tell)
     before = {one: signal.signal(one, under.on_signal) for one in SIGNALS}
     try:
-        with borrow(workspace, name, num_bytes, on_gpu=on_gpu, tell=tell) as memory:
+        with borrow(
+            workspace, name, num_bytes, on_gpu=on_gpu, or_main_memory=or_main_memory, tell=tell
+        ) as memory:
             try:
                 return under.to_its_end(memory)
             finally:

@@ -64,13 +64,21 @@ def train(told: Told, workspace: Path, *, tell: Tell) -> Trained:
     folder = folder_for(told, workspace)
     if folder.status().state is State.DONE and folder.checkpoint.exists():
         return Trained(0, folder.status(), folder)
-    num_bytes = forecast_of(told, workspace).memory_bytes
+    forecast = forecast_of(told, workspace)
     command = [sys.executable, "-m", "studium.train", told.stage, str(folder.path)]
     deaths = 0
     while True:
         _until_left(folder, tell)
         before = folder.status().step
-        ended = run_leased(workspace, f"train-{folder.path.name}", command, num_bytes, tell=tell)
+        ended = run_leased(
+            workspace,
+            f"train-{folder.path.name}",
+            command,
+            forecast.memory_bytes,
+            tell=tell,
+            on_gpu=forecast.on_gpu,
+            or_main_memory=True,
+        )
         if ended <= 128 or ended == INTERRUPTED:
             return Trained(ended, folder.status(), folder)
         deaths = deaths + 1 if folder.status().step <= before else 1

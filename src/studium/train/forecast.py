@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from studium.errors import ConfigurationError
-from studium.hardware import read_memory
+from studium.hardware import read_gpus, read_memory
 from studium.train.config import Optimiser, Recipe
 from studium.train.row_stage import share_within
 from studium.train.row_stage import steps_of as steps_for
 from studium.train.run_folder import TRAINED_AT, RunFolder
+from studium.train.stages.catalogue import ON_PROCESSOR
 from studium.train.unsloth_bridge import wanted
 
 if TYPE_CHECKING:
@@ -322,6 +323,7 @@ class Forecast:
     steps: int | None
     seconds: float | None
     available_bytes: int
+    on_gpu: bool = False
     runs: int = 0
     not_counted: str = ""
     step_seconds: float | None = None
@@ -336,6 +338,7 @@ class Forecast:
             "memory_bytes": self.memory_bytes if self.memory else None,
             "parts_bytes": parts,
             "available_bytes": self.available_bytes,
+            "on_gpu": self.on_gpu,
             "steps": self.steps,
             "seconds": self.seconds,
             "measured_runs": self.runs,
@@ -350,7 +353,8 @@ class Forecast:
             yield f"{self.stage} of {self.model}: {self.shape.parameters:,} weights"
             parts = ((name, value) for name, value in asdict(self.memory).items() if value)
             told = ", ".join(f"{name} {_size(value)}" for name, value in parts)
-            yield f"memory: about {_size(self.memory_bytes)} ({told}); {_size(self.available_bytes)} is free"
+            free = f"{_size(self.available_bytes)} is free{' on the GPU' if self.on_gpu else ''}"
+            yield f"memory: about {_size(self.memory_bytes)} ({told}); {free}"
             if self.not_counted:
                 yield f"memory: not counted: {self.not_counted}"
         steps = "steps unknown" if self.steps is None else f"{self.steps:,} steps"
@@ -369,6 +373,7 @@ def foresee(told: "Told", runs: Sequence[RunFolder], shape_from: str) -> Forecas
     held = memory_of(shape, recipe) if shape else None
     steps = steps_of(told.stage, recipe)
     known = pace(runs, told.stage, recipe)
+    free = free_memory(told.stage)
     return Forecast(
         stage=told.stage,
         model=recipe.model,
@@ -377,11 +382,27 @@ def foresee(told: "Told", runs: Sequence[RunFolder], shape_from: str) -> Forecas
         memory_bytes=held.total_bytes if held else PROCESS_BYTES,
         steps=steps,
         seconds=seconds_for(known, recipe, steps) if known and steps is not None else None,
-        available_bytes=read_memory().available,
+        available_bytes=free.num_bytes,
+        on_gpu=free.on_gpu,
         runs=known.runs if known else 0,
         step_seconds=seconds_for(known, recipe, 1) if known else None,
         not_counted="what Unsloth's kernels save; it should take less" if wanted(recipe) else "",
     )
+
+
+class Free(NamedTuple):
+    """Memory that is free where a stage trains."""
+
+    num_bytes: int
+    on_gpu: bool
+
+
+def free_memory(stage: str) -> Free:
+    """Return what is free where a stage trains: on the GPU, if there is one and the stage's batches are made there."""
+    gpus = () if stage in ON_PROCESSOR else read_gpus()
+    if gpus:
+        return Free(max(gpu.vram_free_bytes for gpu in gpus), on_gpu=True)
+    return Free(read_memory().available, on_gpu=False)
 
 
 def steps_of(stage: str, recipe: Recipe) -> int | None:

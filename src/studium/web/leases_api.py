@@ -1,7 +1,7 @@
 """Memory for work that is no model, by HTTP: who holds the connection holds the lease.
 
-`POST /api/leases` {name, memory, priority, on_gpu, timeout_s} answers with one JSON object per line for as long
-as the client listens: `waiting`, `granted`, `leave` (somebody more urgent needs the memory), `alive`. When the
+`POST /api/leases` {name, memory, priority, on_gpu, or_main_memory, timeout_s} answers with one JSON object per line for
+as long as the client listens: `waiting`, `granted`, `leave` (somebody more urgent needs the memory), `alive`. When the
 connection ends, however it ends, the memory is free for others. A holder that was told to leave lets go of what it
 holds and says so with `POST /api/leases/NAME/pause` {lease: the id of its first line}; `granted` follows when the
 memory is there again. `GET /api/leases` lists.
@@ -181,8 +181,9 @@ def _wanted(studium: "Studium", body: Json) -> "Lease":
     if body.get("memory") is None:
         raise BadField("memory", "memory is missing", expected='such as "2GiB", or a number of bytes')
     wait_s = fields.number(body, "timeout_s", 0.01, LONGEST_WAIT_S)
-    on_gpu = fields.flag(body, "on_gpu")
-    if on_gpu and not any(one.kind is DeviceKind.GPU for one in studium.fleet.devices()):
+    on_gpu, or_main_memory = fields.flag(body, "on_gpu"), fields.flag(body, "or_main_memory")
+    lends_gpu = any(one.kind is DeviceKind.GPU for one in studium.fleet.devices())
+    if on_gpu and not lends_gpu and not or_main_memory:
         raise BadField(
             "on_gpu",
             "no model of this Studium lives on a GPU, so it lends none of a GPU's memory",
@@ -194,7 +195,7 @@ def _wanted(studium: "Studium", body: Json) -> "Lease":
         _size(body["memory"]),
         priority=_priority(body),
         timeout_s=3600.0 if wait_s is None else wait_s,
-        on_gpu=on_gpu,
+        on_gpu=on_gpu and lends_gpu,
     )
 
 

@@ -14,6 +14,7 @@ from benchmarks.preflight_cases import told_of
 from studium.records.messages import Message
 from studium.train.config import Source
 from studium.train.data import rows_of
+from studium.train.models import load, save
 from studium.train.preferences import lint
 from studium.train.preferences.pairs import Pair, Thumb, write_pairs, write_thumbs
 from studium.train.preflight.checking import DRILLS, check, inputs_of
@@ -70,3 +71,15 @@ def test_every_kind_of_fault_is_allowed_in_a_drill() -> None:
     from studium.train.preflight.compute_checks import LINTED
 
     assert set(kinds) == set(LINTED)
+
+
+def test_a_run_that_its_watchers_would_end_at_once_is_told_so(tmp_path: Path) -> None:
+    """A drill looked for the checkpoint of a run that was halted, and one compared losses that are no numbers."""
+    broken = load("sprout")
+    next(broken.model.parameters()).data.fill_(float("nan"))
+    save(broken, tmp_path / "broken")
+    text = RECIPE.replace("sprout", str(tmp_path / "broken"))
+    text = text.replace('{{file: "{file}", licence: own}}', "{{domain: sorting, levels: [1], rows: 24}}")
+    found = list(check(inputs_of(told_of("sft", text.format())), DRILLS))
+    assert [one.ok for one in found] == [False]
+    assert "the drill failed: halted after 1 of 1 steps: loss is nan" in found[0].says

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("torch", reason="training is an extra: pip install 'studium[train]'")
 
 from studium.records.hardware import Gpu
+from studium.train import forecast
 from studium.train.models import load, save
 from studium.train.preflight import compute_checks
 from studium.train.preflight.checking import inputs_of
@@ -52,7 +53,9 @@ def test_a_stage_is_held_against_the_memory_it_trains_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, teach: str, fits: bool
 ) -> None:
     """Reinforcement learning trains on the processor also beside a GPU, a full one here."""
-    monkeypatch.setattr(compute_checks, "read_gpus", lambda: [FULL])
-    finding = compute_checks.fits(inputs_of(told(tmp_path, stage, teach=teach)))
+    monkeypatch.setattr(forecast, "read_gpus", lambda: [FULL])
+    run = told(tmp_path, stage, teach=teach)
+    assert forecast.foresee(run, [], "sprout").on_gpu is not fits
+    finding = compute_checks.fits(inputs_of(run))
     assert finding.ok is fits
     assert ("main memory" in finding.says) is fits

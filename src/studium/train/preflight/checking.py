@@ -5,9 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from studium.errors import ConfigurationError
-from studium.hardware import read_memory
 from studium.train.data import rows_of
-from studium.train.forecast import shape_of
+from studium.train.forecast import free_memory, shape_of
 from studium.train.preflight.compute_checks import accumulated, fits, packed, resumed, same_by_unsloth
 from studium.train.preflight.data_checks import keys_used, licences, overlap
 from studium.train.preflight.findings import Check, Finding, Inputs
@@ -64,7 +63,7 @@ def inputs_of(told: Told) -> Inputs:
         reward=reward_of(told.stage, recipe),
         model=None if recipe.lora.four_bit else model,
         shape=shape_of(recipe.model),
-        available_bytes=read_memory().available,
+        free=free_memory(told.stage),
         options={"control": getattr(recipe, "control", "none")},
     )
 

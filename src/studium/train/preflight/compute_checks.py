@@ -13,15 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from studium.errors import StudiumError
-from studium.hardware import read_gpus
+from studium.errors import ConfigurationError, StudiumError
 from studium.train.config import Recipe
 from studium.train.forecast import memory_of
 from studium.train.preflight.findings import DRAWING, Finding, Inputs, bad, good, not_tried
 from studium.train.preflight.gold import gold_of
 from studium.train.rows import Encoded, completion_ids, encode, prompt_ids
-from studium.train.run_folder import RunFolder
-from studium.train.stages.catalogue import ON_PROCESSOR
+from studium.train.run_folder import RunFolder, State
 from studium.train.unsloth_bridge import wanted
 
 if TYPE_CHECKING:
@@ -186,10 +184,8 @@ def fits(inputs: Inputs) -> Finding:
     ]
     longest = max(sizes, default=recipe.max_tokens)
     needed = memory_of(inputs.shape, recipe, longest).total_bytes
-    # A GPU is where the model goes if there is one, but for stages whose batches are made on the processor.
-    gpus = [] if inputs.told.stage in ON_PROCESSOR else read_gpus()
-    free = max((gpu.vram_free_bytes for gpu in gpus), default=inputs.available_bytes)
-    where = "" if gpus else " of main memory"
+    free, on_gpu = inputs.free
+    where = "" if on_gpu else " of main memory"
     told = f"about {needed / 2**20:,.0f} MiB for rows of {longest} tokens, {free / 2**20:,.0f} MiB{where} is free"
     if needed > free:
         return bad(
@@ -253,10 +249,21 @@ def _first_step(inputs: Inputs, *, batch: int, accumulate: int) -> dict[str, flo
     recipe = _drill(inputs.told.recipe, steps=1, batch=batch, accumulate=accumulate)
     with TemporaryDirectory(prefix="studium-preflight-") as folder:
         run = RunFolder(Path(folder) / "drill")
-        inputs.train(recipe, run)
+        _train_to_the_end(inputs, recipe, run)
         return dict(next(run.lines("metrics.jsonl")))
 
 
-def _weights(inputs: Inputs, recipe: Recipe, folder: RunFolder) -> str:
+def _train_to_the_end(inputs: Inputs, recipe: Recipe, folder: RunFolder) -> None:
+    """Run the stage. Raises ConfigurationError where it ends before its last step, as a watcher may have it."""
     inputs.train(recipe, folder)
+    status = folder.status()
+    if status.state is not State.DONE:
+        raise ConfigurationError(
+            f"{status.state} after {status.step} of {recipe.steps} steps: {status.message}",
+            expected="a recipe whose first steps its own watchers let pass",
+        )
+
+
+def _weights(inputs: Inputs, recipe: Recipe, folder: RunFolder) -> str:
+    _train_to_the_end(inputs, recipe, folder)
     return hashlib.sha256((folder.checkpoint / "model.safetensors").read_bytes()).hexdigest()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from studium.domains.protocol import Problem
 from studium.train.config import Recipe
-from studium.train.forecast import Shape
+from studium.train.forecast import Free, Shape
 from studium.train.recipe_file import Told
 from studium.train.rl.rewards import Reward
 from studium.train.rows import Row
@@ -44,6 +44,7 @@ class Inputs:
     told: Told
     rows: Sequence[Row]
     tokenizer: "PreTrainedTokenizerBase"
+    free: Free
     old: Sequence[Row] = ()
     evaluation: Sequence[Problem] = ()
     held_out: Sequence[Row] = ()
@@ -54,7 +55,6 @@ class Inputs:
     reward: Reward | None = None
     model: Any = None
     shape: Shape | None = None
-    available_bytes: int = 0
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     run: Run | None = None
 
