@@ -34,6 +34,15 @@ def test_every_stage_has_a_recipe() -> None:
     assert len(SMALL) >= 6
 
 
+def test_the_folder_of_a_run_stands_for_the_model_it_made(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "runs" / "first" / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "config.json").write_text("{}")
+    for told in (checkpoint.parent, checkpoint):
+        assert read_told(RECIPES / "sft.yaml", "sft", [f"model={told}"]).recipe.model == str(checkpoint)
+    assert read_told(RECIPES / "sft.yaml", "sft", [f"model={tmp_path}"]).recipe.model == str(tmp_path)
+
+
 @pytest.mark.parametrize("recipe", SMALL, ids=lambda one: one.stem)
 def test_a_recipe_is_forecast_and_trains_a_few_steps(recipe: Path, tmp_path: Path) -> None:
     forecast = studium("train", recipe.stem, "--config", recipe, "--dry-run", "--json", cwd=tmp_path)

@@ -33,8 +33,8 @@ class Told:
 def read_told(path: Path, stage: str, sets: Sequence[str] = ()) -> Told:
     """Read a recipe, each of `sets` ("optimiser.rate=0.001", "data.1.rows=64") put in place of what the file says.
 
-    Paths of models and data are from here, else from the recipe's folder, and made absolute. Raises
-    ConfigurationError with file, line and nearest key, BadRequest for a stage that is none.
+    Paths of models and data are from here, else from the recipe's folder, and made absolute; a run's folder stands for
+    the model it made. Raises ConfigurationError with file, line and nearest key, BadRequest for a stage that is none.
     """
     options = stage_named(stage).options
     document: Any = read_document(path)
@@ -118,8 +118,16 @@ def _absolute(node: Node, folder: Path, key: str = "") -> Node:
         return node
     for path in (Path(node.text).expanduser(), folder / node.text):
         if path.exists() and ("/" in node.text or path.suffix):
-            return Scalar(str(path.resolve()), str(path.resolve()), node.origin)
+            found = str(_model_in(path.resolve()))
+            return Scalar(found, found, node.origin)
     return node
+
+
+def _model_in(path: Path) -> Path:
+    """Return what a run's folder holds as its result; any other path as it is."""
+    result = path / "checkpoint"
+    is_run = path.is_dir() and not (path / "config.json").exists() and (result / "config.json").exists()
+    return result if is_run else path
 
 
 def _plain(node: Node) -> Any:

@@ -218,6 +218,12 @@ def test_replies_that_are_about_as_good_make_no_pair():
     assert best_pair(group(("a", 0.3), ("b", 0.3)), 0.0) is None
 
 
+def test_a_reply_without_a_word_is_in_no_pair():
+    """No run takes such a row: pairs that a command had just made were refused by the next one."""
+    assert best_pair(group(("", 1.0), ("a", 0.0)), 0.5) is None
+    assert best_pair(group(("a", 1.0), ("\n", 0.0)), 0.5) is None
+
+
 def test_a_step_that_its_line_ended_goes_on():
     found = best_pair(group(("1+1=2\n", 1.0), ("Answer: 3", 0.0), step=0), 0.5)
     assert found is not None

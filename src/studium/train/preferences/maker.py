@@ -121,7 +121,8 @@ def _candidates(group: Group, best: float, least_margin: float) -> Iterator[tupl
     for chosen, good in enumerate(group.rewards):
         for rejected, bad in enumerate(group.rewards):
             one, other = group.texts[chosen], group.texts[rejected]
-            if good == best and good - bad >= max(least_margin, 1e-9) and one.strip() and one != other:
+            both_speak = one.strip() and other.strip()  # no run takes a reply without a word
+            if good == best and good - bad >= max(least_margin, 1e-9) and both_speak and one != other:
                 yield abs(len(one) - len(other)), chosen, rejected
 
 
