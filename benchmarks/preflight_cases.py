@@ -171,6 +171,12 @@ def _keys() -> Iterator[Case]:
         ("an adapter's settings without its rank", "keys", "sft", SFT + "lora: {alpha: 32}\n"),
         ("epochs beside steps", "keys", "sft", SFT + "epochs: 3\n"),
         ("accumulation where there is none", "keys", "rlvr", RLVR + "accumulate: 4\n"),
+        (
+            "rounds of refill where no group is dropped",
+            "keys",
+            "rlvr",
+            RLVR.replace("most_tokens: 300", "most_tokens: 300, most_rounds: 2") + "algorithm: ppo\n",
+        ),
         ("a limit on a KL that is not computed", "keys", "rlvr", RLVR + "watch: {max_kl: 0.2}\n"),
         (
             "thoughts of a domain that has none",

@@ -46,6 +46,7 @@ def test_an_answer_in_which_the_right_number_only_occurs_is_wrong(
     [
         ("arithmetic", "7", ("7", "7.", "7.0", "07", "+7", "= 7", "3 + 4 = 7", "=> 7", "-> 7")),
         ("arithmetic", "7", ("7 7", "7!", "7 (seven)", "\\boxed{7}", "<b>7</b>", "`7`")),
+        ("arithmetic", "7", ("(7)", "\\(7\\)", "\\(7\\) apples", "\\( 3 + 4 = 7 \\)")),
         ("arithmetic", "7", ("7 apples", "7kg", "**7**", "*7*", "**7** apples", "$7$", "$7")),
         ("arithmetic", "7", ("the sum - 7", "7 - no doubt", "7 without remainder", "no carry, so 7", "No, it is 7")),
         ("arithmetic", "7000", ("7,000", "7000", "$7,000.", "7,000.0")),

@@ -84,5 +84,7 @@ def _in_roster(base: str, config: "Config") -> str:
     models = build_roster(config).models
     if base in models or not base:
         return base
-    path = Path(base).expanduser().absolute()
-    return next((name for name, model in models.items() if Path(model.source).absolute() == path), base)
+    path = Path(base).expanduser().resolve()
+    return next(
+        (name for name, model in models.items() if Path(model.source).expanduser().resolve() == path), base
+    )

@@ -31,6 +31,8 @@ _CLAUSE_ENDS = re.compile(
     r"[,;:.!]\s|\b(?:so|therefore|thus|hence|(?<!anything )(?<!nothing )but)\b", re.IGNORECASE
 )
 _ASIDE = re.compile(r"\([^()]*\)")
+_LATEX_INLINE = re.compile(r"\\[()]")
+_WORD = re.compile(r"\w")
 _GROUPED_NUMBER = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
@@ -73,8 +75,13 @@ def denies(answer: str, meaning: str, read: Callable[[str], str | None]) -> bool
 
 
 def without_asides(answer: str) -> str:
-    """Return an answer without what stands in parentheses: "90 minutes (an hour and a half)"."""
-    return _ASIDE.sub("", answer)
+    """Return an answer without what stands in parentheses: "90 minutes (an hour and a half)".
+
+    What is all in parentheses, as "(7)", is no aside; nor is LaTeX's mathematics within a line.
+    """
+    answer = _LATEX_INLINE.sub(" ", answer)
+    rest = _ASIDE.sub("", answer)
+    return rest if _WORD.search(rest) else answer
 
 
 def normalise(answer: str) -> str:

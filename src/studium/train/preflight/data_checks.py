@@ -25,6 +25,7 @@ class Unused(NamedTuple):
 
     key: str
     why: str
+    try_next: str = ""
 
 
 def keys_used(inputs: Inputs) -> Finding:
@@ -32,7 +33,7 @@ def keys_used(inputs: Inputs) -> Finding:
     for one in _unused(inputs.told.stage, inputs.told.recipe, frozenset(inputs.told.keys)):
         origin = inputs.told.keys.get(one.key, "")
         says = f"{origin}{': ' if origin else ''}{one.key} changes nothing: {one.why}"
-        return bad("keys", says, try_next=f"remove {one.key}, or give what it needs")
+        return bad("keys", says, try_next=one.try_next or f"remove {one.key}, or give what it needs")
     return good("keys", f"all {len(inputs.told.keys)} given are used")
 
 
@@ -52,7 +53,11 @@ def _unused(stage: str, recipe: Recipe, given: frozenset[str]) -> Iterator[Unuse
     if recipe.steps and "epochs" in given:
         yield Unused("epochs", "steps says how many there are")
     if recipe.steps and recipe.optimiser.warmup_steps >= recipe.steps and "optimiser.warmup_steps" in given:
-        yield Unused("optimiser.schedule", f"all {recipe.steps} steps are warm-up (optimiser.warmup_steps)")
+        yield Unused(
+            "optimiser.schedule",
+            f"all {recipe.steps} steps are warm-up (optimiser.warmup_steps)",
+            "more steps, or a lower optimiser.warmup_steps",
+        )
     if (not recipe.validation.problems or not recipe.validation.every_steps) and recipe.validation.patience:
         yield Unused("validation.patience", "nothing is validated")
     if getattr(recipe, "second_verifier", "") and not (
@@ -67,6 +72,9 @@ def _unused(stage: str, recipe: Recipe, given: frozenset[str]) -> Iterator[Unuse
         yield Unused("watch.min_entropy", f"{stage} draws no replies")
     if stage == "rlvr" and chosen.algorithm != "ppo":
         yield from (Unused(key, "algorithm is grpo") for key in under("ppo"))
+    if stage == "weighted_sft" or (stage == "rlvr" and chosen.algorithm == "ppo"):
+        within = given & {"draws.least_spread", "draws.most_rounds"}
+        yield from (Unused(key, "replies are not compared within a group") for key in sorted(within))
     if stage == "weighted_sft" and chosen.weigh == "data":
         yield from (Unused(key, "weigh is data: nothing is drawn") for key in under("draws"))
     for section, sources in (
