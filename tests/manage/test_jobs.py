@@ -141,7 +141,7 @@ def test_a_job_that_was_to_stop_when_its_process_died_goes_on_when_it_is_resumed
     with pytest.raises(BadRequest, match="is running"):
         jobs.resume("train-a")
     kill(jobs, "train-a")
-    jobs.stop("train-a")
+    assert jobs.stop("train-a").state is JobState.STOPPED
     resumed = jobs.resume("train-a")
     assert (resumed.state, resumed.halt, resumed.starts) == (JobState.QUEUED, False, 0)
     jobs.tend()

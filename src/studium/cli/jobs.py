@@ -91,7 +91,8 @@ def stop(
 
     with opened(config, workspace) as (jobs, place):
         found = glance(jobs.stop(job), place)
-    _say(found, f"{job} stops after its step; studium jobs resume {job} goes on", json=json)
+    how = "is stopped" if found["state"] == "stopped" else "stops after its step"
+    _say(found, f"{job} {how}; studium jobs resume {job} goes on", json=json)
 
 
 @app.command("resume")

@@ -143,7 +143,10 @@ class Jobs:
         return standing
 
     def stop(self, job_id: str) -> Job:
-        """Have a job stop after the step at work; it can go on. Raises BadRequest where it is over."""
+        """Have a job stop after the step at work, at once where its process died; it can go on.
+
+        Raises BadRequest where it is over.
+        """
         job = self.job(job_id)
         if not self._log.halt(job_id):
             raise BadRequest(
@@ -153,6 +156,8 @@ class Jobs:
             )
         if lives(job):
             os.kill(job.process, signal.SIGTERM)
+        elif job.state is JobState.RUNNING:
+            self._close(job)
         return self.job(job_id)
 
     def resume(self, job_id: str) -> Job:
