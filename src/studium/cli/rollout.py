@@ -126,6 +126,7 @@ def start(
         return
     where = "in the shadow" if body["phase"] == "shadow" else f"with {body['share']:.0%} of conversations"
     write(f"{role}: {body['challenger']} challenges {body['champion']}, {where}\n")
+    note("what counts is what a running `studium up` is asked over HTTP")
     note(f"how it fares: studium rollout status; what would be done: studium rollout preview {role}")
 
 
