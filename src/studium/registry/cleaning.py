@@ -25,9 +25,13 @@ class Cleaned(NamedTuple):
     size_bytes: int
 
 
+ABOUT_FILES = (Action.REGISTER, Action.REMOVE)
+"""What of the history tells whether an adapter's files are there."""
+
+
 def removed(changes: Iterable[RouteChange]) -> set[str]:
     """Return the adapters whose files were removed and not brought back since, by id."""
-    last = {one.adapter: one.action for one in changes if one.action in (Action.REGISTER, Action.REMOVE)}
+    last = {one.adapter: one.action for one in changes if one.action in ABOUT_FILES}
     return {adapter_id for adapter_id, action in last.items() if action is Action.REMOVE}
 
 

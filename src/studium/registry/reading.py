@@ -10,7 +10,7 @@ from studium.errors import BadRequest
 from studium.records.adapters import OWN_STUDENT, Adapter, Evidence, Fault, Route, RouteChange, content_sha256
 from studium.records.models import ModelSpec
 from studium.registry import routes
-from studium.registry.cleaning import removed
+from studium.registry.cleaning import ABOUT_FILES, removed
 from studium.registry.evidence_files import evidence_files
 from studium.registry.standing import OWN, Standing, standings
 
@@ -94,7 +94,8 @@ class Reading:
 
     def removed(self) -> set[str]:
         """Return the ids of the adapters whose files were removed (`Registry.clean`)."""
-        return removed(self.history())
+        with self._book.look() as look:
+            return removed(look.changes(of=ABOUT_FILES))
 
     def add_evidence(self, evidence: Evidence) -> None:
         """Keep what the gate measured. Raises BadRequest where its id is not the hash of its body."""

@@ -223,7 +223,7 @@ class Registry(Reading):
         adapter = files.adapter
         with self._book.turn(token) as turn:
             there = _known(turn, adapter)
-            if there and there.id not in cleaning.removed(turn.changes(there.role)):
+            if there and there.id not in cleaning.removed(turn.changes(there.role, of=cleaning.ABOUT_FILES)):
                 return there
             files.settle(self._workspace)
             if there is None:
@@ -233,7 +233,7 @@ class Registry(Reading):
 
     def _ready(self, turn: "Turn", role: str, adapter_id: str) -> Adapter:
         adapter = the_adapter(turn.adapters(role), role, adapter_id)
-        if adapter.id in cleaning.removed(turn.changes(role)):
+        if adapter.id in cleaning.removed(turn.changes(role, of=cleaning.ABOUT_FILES)):
             raise BadRequest(
                 f"the files of {adapter.name} were removed (studium adapters clean)",
                 expected="an adapter with its files",

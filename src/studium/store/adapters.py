@@ -4,7 +4,7 @@ A route changes only within a `turn`: one transaction in which the lease's token
 the history is added and the route replaced. Who may serve is not decided here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -93,10 +93,17 @@ class Turn:
         """Return every route that was ever changed, by role."""
         return {row["role"]: route_of(row) for row in self._rows(select(schema.routes))}
 
-    def changes(self, role: str = "", newest: int | None = None) -> list[RouteChange]:
-        """Return the history, all or a role's, the oldest first; with `newest` only so many, the newest."""
+    def changes(
+        self, role: str = "", newest: int | None = None, *, of: Collection[Action] = ()
+    ) -> list[RouteChange]:
+        """Return the history, all or a role's, or only some actions, the oldest first; with `newest` only the newest.
+
+        It grows with every promotion: who asks for it whole pays for all there were.
+        """
         table = schema.route_changes
         query = select(table).order_by(table.c.number.desc()).limit(newest)
+        if of:
+            query = query.where(table.c.action.in_([one.value for one in of]))
         rows = self._rows(query.where(table.c.role == role) if role else query)
         return [change_of(row) for row in reversed(rows)]
 
