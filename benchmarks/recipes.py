@@ -2,8 +2,10 @@
 
 Per recipe for a processor and per seed: `studium train STAGE --config recipes/STAGE.yaml`, then `studium compare` of
 the student as it ships with what was trained, on problems that neither training nor its validation saw: of the levels
-that are trained, and of an old skill that shows forgetting. --seeds N (default 2); --quick: one seed, fewer problems.
-Runs of the same commit are kept in build/: stopped, it goes on.
+that are trained, and of an old skill that shows forgetting.
+
+--seeds N (default 2), --only STAGE...; --quick: one seed, fewer problems. Runs of the same commit are kept in build/:
+stopped, it goes on.
 """
 
 import argparse
@@ -56,7 +58,8 @@ def main() -> None:
     seeds = given.seeds or (1 if given.quick else SEEDS)
     problems = QUICK_PROBLEMS if given.quick else PROBLEMS
     rows = [_kept(stage, seed, problems) for stage in given.only for seed in range(1, seeds + 1)]
-    command = f"python -m benchmarks.recipes --seeds {seeds}" + (" --quick" if given.quick else "")
+    only = "" if given.only == list(TRAINED) else f" --only {' '.join(given.only)}"
+    command = f"python -m benchmarks.recipes --seeds {seeds}{only}" + (" --quick" if given.quick else "")
     emit("recipes", _report(rows), command=command, as_json=given.json)
 
 
